@@ -1,0 +1,128 @@
+"""Backbones: any torchvision classification model with a spatial map, frozen, in eval mode, cut before its pooling.
+
+Weights are loaded strictly and as data only (`weights_only`). Nothing here ever falls back to random ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from milair.errors import MilairError
+
+GRID = 7  # a linear or convolutional head reads a 7x7 map
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+RANDOM_SEED = 32  # the one initialisation that "random" weights means
+_CLASSIFIERS = ("classifier", "fc", "head", "heads")
+
+
+class Backbone(nn.Module):
+    """Normalised pictures [n, 3, height, width] to features [n, channels, rows, columns]; never trains."""
+
+    def __init__(self, body: nn.Sequential, pool: nn.Module) -> None:
+        super().__init__()
+        self.body, self.pool = body, pool
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features = self.body(pictures)
+        if features.dim() != 4:
+            raise MilairError(f"this backbone has no spatial map: it gives {features.dim()} dimensions instead of 4")
+        return self.pool(features)  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Frozen layers stay in eval mode, so that their BatchNorm statistics cannot drift."""
+        return super().train(False)
+
+
+def names() -> list[str]:
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Backbone:
+    """The backbone with these weights, or with the seeded random ones."""
+    if name not in names():
+        raise MilairError(f"backbone '{name}' is not a torchvision classification model; e.g. squeezenet1_0, resnet18")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        model: Any = torchvision.models.get_model(name, weights=None)
+    if state is not None:
+        try:
+            model.load_state_dict(state, strict=True)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            raise MilairError(f"these weights are not those of torchvision's {name} ({_first_line(error)})") from None
+    parts = []
+    for child, module in model.named_children():
+        if child == "avgpool" or child in _CLASSIFIERS:
+            break
+        parts.append((child, module))
+    grid = nn.AdaptiveAvgPool2d(GRID)
+    pool = getattr(model, "avgpool", grid) if pooling == "own" else grid
+    return Backbone(nn.Sequential(*(module for _, module in parts)), pool)
+
+
+@lru_cache(maxsize=64)
+def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, int, int], int]:
+    """Shape of the features (channels, rows, columns) of pictures of `size`, and the number of parameters.
+
+    Nothing is computed or loaded: the pictures pass on torch's meta device."""
+    backbone = build(name, pooling).to("meta")
+    try:
+        features = backbone(torch.empty(1, 3, size[1], size[0], device="meta"))
+    except RuntimeError as error:
+        raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {error}") from None
+    channels, rows, columns = features.shape[1:]
+    return (channels, rows, columns), sum(parameter.numel() for parameter in backbone.parameters())
+
+
+def load_state(name: str, source: str) -> dict[str, Tensor]:
+    """Pretrained weights of a torchvision model, as a state dict on the CPU.
+
+    `source` is "imagenet" (torchvision's own, from its cache or its download), a file, or a folder with
+    `<name>.pth`. MilairError says both ways out where none are to be had.
+    """
+    if source == "imagenet":
+        return _torchvision_state(name)
+    path = Path(source)
+    if path.is_dir():
+        path = path / f"{name}.pth"
+    if not path.is_file():
+        raise MilairError(f"{path}: no weights for {name} there; give --weights FILE|DIR with {name}.pth, or 'imagenet'")
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a broken file; each means the same to the reader
+        raise MilairError(f"{path}: not a file of weights ({_first_line(error)})") from error
+    return state
+
+
+def fingerprint(state: dict[str, Tensor] | None) -> str:
+    """A hash of names and values, the same wherever the file lay; of seeded random weights, their seed."""
+    if state is None:
+        return f"random-{RANDOM_SEED}"
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode() + state[key].contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _torchvision_state(name: str) -> dict[str, Tensor]:
+    weights = torchvision.models.get_model_weights(name)["DEFAULT"]
+    try:
+        return dict(torch.hub.load_state_dict_from_url(weights.url, map_location="cpu", check_hash=True, weights_only=True))
+    except (URLError, OSError, RuntimeError) as error:
+        raise MilairError(
+            f"the ImageNet weights of {name} are neither in torchvision's cache nor to be downloaded ({error}); "
+            f"give --weights FILE|DIR with {name}.pth, or --weights random"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
