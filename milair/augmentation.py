@@ -40,13 +40,11 @@ def view(picture: int, number: int, seed: int) -> View:
     brightness, contrast = rng.uniform(-0.2, 0.2, 2) if light else (0.0, 0.0)
     shift_x, shift_y = rng.uniform(-0.0625, 0.0625, 2) if move else (0.0, 0.0)
     scale = rng.uniform(0.9, 1.1) if move else 1.0
-    return View(
-        flip, float(brightness), 1.0 + float(contrast), float(shift_x), float(shift_y), float(scale), blur
-    )
+    return View(flip, float(brightness), 1.0 + float(contrast), float(shift_x), float(shift_y), float(scale), blur)
 
 
 def apply(view: View, picture: Tensor) -> Tensor:
-    """`picture` [3, height, width] in 0–1 as the view shows it, same shape; beyond its edge it goes on as at its edge."""
+    """`picture` [3, height, width] in 0–1 as the view shows it; beyond its edge a picture goes on as at its edge."""
     import torch
     from torch.nn import functional
 

@@ -15,7 +15,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from milair.errors import MilairError
+from milair.errors import MilairError, first_line
 
 GRID = 7  # a linear or convolutional head reads a 7x7 map
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -36,15 +36,16 @@ class Backbone(nn.Module):
         features = self.body(pictures)
         if features.dim() != 4:
             raise MilairError(f"this backbone has no spatial map: it gives {features.dim()} dimensions instead of 4")
-        return self.pool(features)  # type: ignore[no-any-return]
+        pooled: Tensor = self.pool(features)
+        return pooled
 
-    def train(self, mode: bool = True) -> Backbone:
+    def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
         """Frozen layers stay in eval mode, so that their BatchNorm statistics cannot drift."""
         return super().train(False)
 
 
 def names() -> list[str]:
-    return torchvision.models.list_models(module=torchvision.models)
+    return list(torchvision.models.list_models(module=torchvision.models))
 
 
 def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Backbone:
@@ -58,7 +59,7 @@ def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Ba
         try:
             model.load_state_dict(state, strict=True)
         except (RuntimeError, AttributeError, TypeError) as error:
-            raise MilairError(f"these weights are not those of torchvision's {name} ({_first_line(error)})") from None
+            raise MilairError(f"these weights are not those of torchvision's {name} ({first_line(error)})") from None
     parts = []
     for child, module in model.named_children():
         if child == "avgpool" or child in _CLASSIFIERS:
@@ -95,11 +96,13 @@ def load_state(name: str, source: str) -> dict[str, Tensor]:
     if path.is_dir():
         path = path / f"{name}.pth"
     if not path.is_file():
-        raise MilairError(f"{path}: no weights for {name} there; give --weights FILE|DIR with {name}.pth, or 'imagenet'")
+        raise MilairError(
+            f"{path}: no weights for {name} there; give --weights FILE|DIR with {name}.pth, or 'imagenet'"
+        )
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken file; each means the same to the reader
-        raise MilairError(f"{path}: not a file of weights ({_first_line(error)})") from error
+        raise MilairError(f"{path}: not a file of weights ({first_line(error)})") from error
     return state
 
 
@@ -116,13 +119,11 @@ def fingerprint(state: dict[str, Tensor] | None) -> str:
 def _torchvision_state(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name)["DEFAULT"]
     try:
-        return dict(torch.hub.load_state_dict_from_url(weights.url, map_location="cpu", check_hash=True, weights_only=True))
+        return dict(
+            torch.hub.load_state_dict_from_url(weights.url, map_location="cpu", check_hash=True, weights_only=True)
+        )
     except (URLError, OSError, RuntimeError) as error:
         raise MilairError(
             f"the ImageNet weights of {name} are neither in torchvision's cache nor to be downloaded ({error}); "
             f"give --weights FILE|DIR with {name}.pth, or --weights random"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -104,7 +104,9 @@ def load(
     pretrained weights come from (see `backbones.load_state`). MilairError names a picture that cannot be decoded.
     """
     if views < recipe.augmentations:
-        raise MilairError(f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {views}; see --views")
+        raise MilairError(
+            f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {views}; see --views"
+        )
     state = None if recipe.weights == "random" else backbones.load_state(recipe.backbone, source)
     mean, std = statistics(tuple(frame.path for frame in split.train), recipe)
     build = _Build(recipe, state, mean, std, folder, device, progress or (lambda *_: None))
@@ -150,7 +152,7 @@ class _Build:
     progress: Progress
 
     def rows(self, name: str, pictures: Sequence[Picture], views: int) -> tuple[NDArray[np.float32], int]:
-        """The memory-mapped features [views + 1, n, channels, rows, columns] and the number of rows computed for them."""
+        """Memory-mapped features [views + 1, n, channels, rows, columns], and how many views had to be computed."""
         recipe = self.recipe
         about = {
             "pictures": hashlib.sha256(b"".join(picture.content for picture in pictures)).hexdigest(),
@@ -186,7 +188,7 @@ class _Build:
     ) -> None:
         size = self.recipe.size
         backbone = backbones.build(self.recipe.backbone, self.recipe.pooling, self.state)
-        backbone = backbone.to(self.device, memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
+        backbone = backbone.to(self.device).to(memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
         decoded = lru_cache(maxsize=_DECODED_BYTES // (3 * size[0] * size[1]))(lambda path: decode(path, size))
         start = done
         with (place / "features.f32").open("r+b" if done else "wb") as file, torch.inference_mode():

@@ -7,3 +7,8 @@ class MilairError(Exception):
 
 class UsageError(MilairError):
     """The command was called wrongly (exit status 2)."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library says, as the part of a line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -55,7 +55,7 @@ class Frames:
             f"classes  {', '.join(f'{name} {counts[name]}' for name in self.classes)}",
             f"sizes    {', '.join(f'{size} ({count})' for size, count in sizes.most_common(4))}"
             + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),
-            f"boxes    {areas[0]:.1%} to {areas[-1]:.1%} of their picture, half of them below {areas[len(areas) // 2]:.1%}",
+            f"boxes    {areas[0]:.1%} to {areas[-1]:.1%} of the picture, half below {areas[len(areas) // 2]:.1%}",
         ]
         return "\n".join(lines + [f"warning  {text}" for text in self.warnings])
 
@@ -182,7 +182,7 @@ def _frame(where: str, path: Path, size: tuple[int, int], values: dict[str, str]
         raise MilairError(f"{where}: a box is four numbers, not {[values[name] for name in _COLUMNS[2:]]}") from None
     if not (xmin < xmax and ymin < ymax):
         raise MilairError(f"{where}: box ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}) is empty; xmin < xmax, ymin < ymax")
-    if not (0 <= xmin and xmax <= width and 0 <= ymin and ymax <= height):
+    if not (xmin >= 0 and xmax <= width and ymin >= 0 and ymax <= height):
         raise MilairError(
             f"{where}: box ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}) is outside its {width}x{height} picture {path.name}"
         )

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from milair.frames import Split, class_order
+
 _EPSILON = 1e-6  # in the union, as in the document
 
 
@@ -70,11 +72,13 @@ def mean(rows: Tensor, alpha: float) -> Metrics:
     )
 
 
-def learned_nothing(boxes: Tensor, labels: Tensor, val_boxes: Tensor, val_labels: Tensor) -> float:
-    """The score of always answering the training set's most frequent class and its mean box."""
-    guess = boxes.mean(0, keepdim=True).expand_as(val_boxes)
-    accuracy = (val_labels == labels.bincount().argmax()).double().mean()
-    return float((iou(guess, val_boxes).double().mean() + accuracy) / 2)
+def learned_nothing(split: Split) -> float:
+    """The validation score of always answering the training set's most frequent class and its mean box."""
+    guess = torch.tensor([frame.box for frame in split.train]).mean(0)
+    boxes = torch.tensor([frame.box for frame in split.val])
+    label = class_order(split.train)[0]
+    accuracy = sum(frame.label == label for frame in split.val) / len(split.val)
+    return float((iou(guess.expand_as(boxes), boxes).mean() + accuracy) / 2)
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class ConvHead:
 
 
 Head = LinearHead | ConvHead
+_HEAD_FIELDS = ("cls_head", "reg_head")
 _HEADS: dict[str, type[LinearHead] | type[ConvHead]] = {"linear": LinearHead, "conv": ConvHead}
 
 
@@ -122,8 +123,8 @@ class Recipe:
         return int(width), int(height)
 
     def to_json(self) -> dict[str, Any]:
-        heads = {name: {"type": head.type, **asdict(head)} for name, head in self._heads().items()}
-        return asdict(self) | heads
+        heads: dict[str, Head] = {name: getattr(self, name) for name in _HEAD_FIELDS}
+        return asdict(self) | {name: {"type": head.type, **asdict(head)} for name, head in heads.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
@@ -132,10 +133,11 @@ class Recipe:
         for name in values:
             if name not in known:
                 raise MilairError(f"recipe: there is no field '{name}'; the fields are {', '.join(known)}")
-        return cls(**{name: _head(name, value) if name.endswith("_head") else value for name, value in values.items()})
+        arguments: dict[str, Any] = dict(values)
+        return cls(**{name: _head(name, value) if name in _HEAD_FIELDS else value for name, value in arguments.items()})
 
     def override(self, settings: Mapping[str, str]) -> Recipe:
-        """This recipe with fields replaced from text, as `--set` gives them: {"alpha": "0.5", "cls_head.blocks": "2"}."""
+        """This recipe with fields set from text, as `--set` gives them: {"alpha": "0.5", "cls_head.blocks": "2"}."""
         values = self.to_json()
         for path, text in settings.items():
             target, leaf = values, path
@@ -145,12 +147,9 @@ class Recipe:
                 if not isinstance(target, dict):
                     target = {}
             if leaf not in target:
-                raise MilairError(f"--set {path}={text}: a recipe has no field '{path}'; see 'docs/recipe.md'")
+                raise MilairError(f"--set {path}={text}: a recipe has no field '{path}'; it has {', '.join(values)}")
             target[leaf] = _parse(path, text, target[leaf])
         return Recipe.from_json(values)
-
-    def _heads(self) -> dict[str, Head]:
-        return {"cls_head": self.cls_head, "reg_head": self.reg_head}
 
 
 def _head(name: str, values: object) -> Head:

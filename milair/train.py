@@ -52,7 +52,12 @@ def train(recipe: Recipe, bank: Bank, device: torch.device) -> Iterator[Epoch]:
     _deterministic(device)
     with _seeded(recipe.seed, 0, device):
         heads = Heads(recipe, bank.shape, len(bank.classes)).to(device)
-    optimizer = torch.optim.Adam(heads.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.Adam(
+        heads.parameters(),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=True,  # a step on the 20 million weights of a wide linear head takes a tenth of the time
+    )
     best: Metrics | None = None
     best_number = 0
     for number in range(1, recipe.epochs + 1):
@@ -72,13 +77,9 @@ def evaluate(heads: Heads, part: Part, alpha: float) -> Metrics:
     """Metrics of the plain pictures of a part."""
     heads.eval()
     with torch.inference_mode():
-        rows = [
-            metrics.per_image(*heads(features), labels, boxes)
-            for features, labels, boxes in zip(
-                part.features[0].split(_EVALUATE), part.labels.split(_EVALUATE), part.boxes[0].split(_EVALUATE), strict=True
-            )
-        ]
-    return metrics.mean(torch.cat(rows), alpha)
+        outputs = [heads(part.features[0, first : first + _EVALUATE]) for first in range(0, len(part), _EVALUATE)]
+        logits, boxes = (torch.cat(output) for output in zip(*outputs, strict=True))
+    return metrics.mean(metrics.per_image(logits, boxes, part.labels, part.boxes[0]), alpha)
 
 
 def _learn(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part: Part) -> Metrics:
@@ -86,9 +87,10 @@ def _learn(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part:
     rows = []
     for views, pictures in _batches(part, recipe.augmentations, recipe.batch_size):
         features, boxes, labels = part.features[views, pictures], part.boxes[views, pictures], part.labels[pictures]
-        row = metrics.per_image(*heads(features), labels, boxes)
+        logits, predicted = heads(features)
+        row = metrics.per_image(logits, predicted, labels, boxes)
         optimizer.zero_grad()
-        metrics.loss(row[:, 0], row[:, 1], recipe.alpha).backward()
+        torch.autograd.backward(metrics.loss(row[:, 0], row[:, 1], recipe.alpha))
         nn.utils.clip_grad_norm_(heads.parameters(), _CLIP)
         optimizer.step()
         rows.append(row.detach())

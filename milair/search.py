@@ -1,0 +1,143 @@
+"""`python -m milair.search`: run a search space as a study, or go on with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from milair import __version__, cli
+
+if TYPE_CHECKING:
+    from milair.setup import Setup
+
+_TRIALS, _SAMPLE_TRIALS = 40, 12
+
+
+def arguments() -> argparse.ArgumentParser:
+    made = cli.parser(
+        "search",
+        "Search a space for the best recipe. The same command again goes on with the study, up to --trials in all.",
+        "python -m milair.search --study heads --data my/frames --trials 40",
+    )
+    made.add_argument(
+        "--study", required=True, metavar="SPACE", help="a file of search_spaces/ (heads), or a path to one"
+    )
+    made.add_argument("--data", metavar="DIR", help="folder of labelled frames; default: the built-in sample")
+    made.add_argument(
+        "--weights", metavar="W", help="imagenet, random, FILE or DIR; default: imagenet (sample: random)"
+    )
+    made.add_argument(
+        "--trials", type=cli.whole(0), metavar="N", help="finished trials in all; default: 40 (sample: 12)"
+    )
+    made.add_argument("--timeout", type=float, metavar="S", help="begin no trial after S seconds")
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
+    made.add_argument("--epochs", type=cli.whole(1), metavar="N", help="the same as --set epochs=N")
+    made.add_argument(
+        "--views", type=cli.whole(1), metavar="K", help="augmented views of a picture in the bank; default: 12"
+    )
+    made.add_argument("--name", help="name of the study; default: SPACE@DATA")
+    made.add_argument("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
+    made.add_argument("--sampler", choices=("tpe", "random", "brute"), default="tpe", help="default: tpe")
+    made.add_argument(
+        "--pruner", choices=("median", "asha", "hyperband", "none"), default="median", help="default: median"
+    )
+    made.add_argument("--seed", type=cli.whole(0), default=0, metavar="N", help="the sampler's; default: 0")
+    made.add_argument("--dry-run", action="store_true", help="show what would be searched, and train nothing")
+    made.add_argument("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr")
+    cli.add_places(made)
+    return made
+
+
+def command(options: argparse.Namespace) -> None:
+    from milair import setup, space, storage, study, summary
+    from milair.progress import Progress
+    from milair.trial import Objective
+
+    console = Progress(sys.stderr if options.json else sys.stdout)
+    chosen = space.load(options.study, options.spaces or space.default_folder())
+    data = options.data or setup.SAMPLE
+    name = options.name or f"{chosen.name}@{setup.data_name(data)}"
+    url = options.storage or storage.default_url(options.studies)
+    console.say(f"milair {__version__}, study {name} in {url}\n{chosen.question}\n")
+    frames = setup.read_frames(data)
+    opened = None if options.dry_run else storage.open_storage(url)
+    settings = setup.new_settings(
+        chosen,
+        data,
+        frames,
+        weights=options.weights,
+        views=options.views,
+        overrides=cli.pairs(options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
+        stored=study.settings_of(opened, name) if opened else None,
+    )
+    shared = setup.open_setup(settings, frames, options.devices, options.bank, console)
+    console.say(_describe(shared))
+    if opened is None:
+        console.say(summary.dry_run(chosen, shared, options.seed))
+        return
+    found = study.open_or_create(opened, name, chosen, settings)
+    trials = options.trials if options.trials is not None else _SAMPLE_TRIALS if data == setup.SAMPLE else _TRIALS
+    finished = study.finished(found)
+    if len(finished) >= trials:
+        console.say(f"\n{len(finished)} trials are finished and --trials is {trials}: nothing to do")
+    else:
+        found.sampler = study.sampler(options.sampler, options.seed, len(found.get_trials(deepcopy=False)))
+        found.pruner = study.pruner(options.pruner, shared.recipe(chosen.baseline))
+        shared.bank(shared.recipe(chosen.baseline))
+        console.search(finished, trials)
+        try:
+            study.run(
+                found,
+                Objective(chosen, shared, console.epoch),
+                trials=trials,
+                timeout=options.timeout,
+                ended=console.trial,
+            )
+        finally:
+            console.close()
+    result = summary.summary(found, shared, url)
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        console.say(summary.text(result, _places(options), str(_pictures(shared))))
+
+
+def _describe(shared: Setup) -> str:
+    """The data, the weights and the device, in a few lines."""
+    import torch
+
+    settings, split = shared.settings, shared.split
+    fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
+    is_random = settings.overrides.get("weights") == "random"
+    weights = "random (seeded); --weights imagenet takes real ones" if is_random else f"pretrained ({settings.source})"
+    lines = [
+        shared.frames.describe(),
+        f"split    {len(split.train)} to learn from, {len(split.val)} to judge by (stratified, seed 42)",
+        f"weights  {weights}",
+        f"device   {shared.device}, {torch.get_num_threads()} threads",
+    ]
+    return "\n".join(lines + ([f"fixed    {fixed}"] if fixed else []))
+
+
+def _places(options: argparse.Namespace) -> list[str]:
+    """The options by which another command finds this study."""
+    if options.storage:
+        return ["--storage", options.storage]
+    return [] if options.studies == Path("studies") else ["--studies", str(options.studies)]
+
+
+def _pictures(shared: Setup) -> Path:
+    """A folder to predict on."""
+    return shared.split.val[0].path.parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.run(command, arguments(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

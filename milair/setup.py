@@ -1,0 +1,212 @@
+"""What all trials of a study have in common: its data, weights, views and overrides.
+
+`Settings` is that as stored with the study (plain JSON); `Setup` is the same, opened: frames read and split,
+banks at hand. A study's settings never change; a run that differs from them is refused with the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from milair.errors import MilairError
+from milair.frames import SPLIT_SEED, VALIDATION_SHARE, Frames, Split, fingerprint, read, split
+from milair.recipe import Recipe
+from milair.space import Space
+
+if TYPE_CHECKING:
+    import torch
+
+    from milair.bank import Bank
+
+SAMPLE = "sample"
+SAMPLE_VIEWS, VIEWS = 4, 12
+# The sample is there to see milair at work within minutes on two cores: a smaller backbone and picture, short epochs.
+SAMPLE_OVERRIDES = {
+    "backbone": "squeezenet1_1",
+    "image_size": "256x144",
+    "augmentations": "2",
+    "epochs": "15",
+    "learning_rate": "0.001",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A study's identity. `data` and `source` are places and may move; what is in them may not change."""
+
+    space: str
+    dimensions: dict[str, Any]
+    data: str  # a folder, or "sample"
+    fingerprint: str  # of the labelled frames
+    source: str  # of pretrained weights: "imagenet", a file or a folder
+    views: int  # K, augmented views of each training picture in a bank
+    overrides: dict[str, str]  # recipe fields that --set, --epochs and --weights random fix
+    split: dict[str, float] = field(default_factory=lambda: {"share": VALIDATION_SHARE, "seed": SPLIT_SEED})
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Settings:
+        return cls(**values)
+
+    def refuse_difference(self, run: Settings, study: str) -> None:
+        """MilairError that names what differs between this study and a run."""
+        mine, other = self.to_json(), run.to_json()
+        for name in ("space", "dimensions", "fingerprint", "views", "overrides", "split"):
+            if mine[name] != other[name]:
+                what = {"fingerprint": "frames or labels", "dimensions": "the space's dimensions"}.get(name, name)
+                raise MilairError(
+                    f"study {study} was made with other {what}: {_show(mine[name], other[name])}; "
+                    "--name NAME starts another study"
+                )
+
+
+class Listener(Protocol):
+    """Who wants to know about banks."""
+
+    def features(self, what: str, done: int, total: int) -> None: ...
+    def bank(self, bank: Bank) -> None: ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Settings, opened on a device."""
+
+    settings: Settings
+    frames: Frames
+    split: Split
+    bank_folder: Path
+    device: torch.device
+    listener: Listener | None = None
+    _banks: dict[tuple[str, ...], Bank] = field(default_factory=dict, repr=False)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        return recipe.override(self.settings.overrides)
+
+    def bank(self, recipe: Recipe) -> Bank:
+        """The bank a recipe draws from. The one last used stays open."""
+        from milair import bank
+
+        key = (recipe.backbone, recipe.weights, recipe.pooling, recipe.normalisation, recipe.image_size)
+        if key not in self._banks:
+            self._banks.clear()
+            self._banks[key] = bank.load(
+                self.split,
+                self.frames.classes,
+                recipe,
+                views=self.settings.views,
+                source=self.settings.source,
+                folder=self.bank_folder,
+                device=self.device,
+                progress=self.listener and self.listener.features,
+            )
+            if self.listener:
+                self.listener.bank(self._banks[key])
+        return self._banks[key]
+
+    def on_all_frames(self) -> Setup:
+        """The same, learning from the validation frames as well; their score then says nothing."""
+        everything = Split(self.split.train + self.split.val, self.split.val)
+        return replace(self, split=everything, _banks={})
+
+
+def new_settings(
+    space: Space,
+    data: str,
+    frames: Frames,
+    *,
+    weights: str | None = None,
+    views: int | None = None,
+    overrides: Mapping[str, str] | None = None,
+    stored: Settings | None = None,
+) -> Settings:
+    """The settings of a run; what is left out is as in the `stored` study, else the default for that data.
+
+    MilairError if an override is not a field of a recipe, or fixes what the space varies."""
+    is_sample = data == SAMPLE
+    if stored is not None:
+        fixed, source, default_views = stored.overrides, stored.source, stored.views
+    else:
+        fixed, default_views = (SAMPLE_OVERRIDES, SAMPLE_VIEWS) if is_sample else ({}, VIEWS)
+        source = os.environ.get("MILAIR_WEIGHTS") or "imagenet"
+        weights = weights or ("random" if is_sample else None)
+    fixed = fixed | dict(overrides or {})
+    if weights == "random":
+        fixed = fixed | {"weights": "random"}
+    elif weights is not None:
+        source = weights
+        fixed = fixed | {"weights": "pretrained"} if "weights" in fixed else fixed
+    dimensions = space.dimensions()
+    for path in fixed:
+        for name in dimensions:
+            if name == path or name.startswith(f"{path}.") or path.startswith(f"{name.rpartition('.')[0]}."):
+                raise MilairError(f"--set {path}: the space {space.name} varies {name}; a study cannot fix it as well")
+    space.baseline.override(fixed)
+    return Settings(
+        space=space.name,
+        dimensions=dimensions,
+        data=data if is_sample else str(Path(data).resolve()),
+        fingerprint=fingerprint(frames.labelled),
+        source=source if source == "imagenet" else str(Path(source).resolve()),
+        views=views or default_views,
+        overrides=fixed,
+    )
+
+
+def read_frames(data: str) -> Frames:
+    """The frames of a folder, or of the built-in sample, which is drawn into the cache folder first."""
+    if data != SAMPLE:
+        return read(Path(data))
+    from milair import sample
+
+    return read(sample.write(cache_folder() / "sample-1"))
+
+
+def open_setup(
+    settings: Settings,
+    frames: Frames,
+    device: str = "auto",
+    bank_folder: Path | None = None,
+    listener: Listener | None = None,
+) -> Setup:
+    """Split the frames and open the device. MilairError if either cannot be done."""
+    folder = bank_folder or cache_folder() / "banks"
+    return Setup(settings, frames, split(frames.labelled), folder, open_device(device), listener)
+
+
+def data_name(data: str) -> str:
+    return data if data == SAMPLE else Path(data).resolve().name
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for milair, or MILAIR_CACHE."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("MILAIR_CACHE") or user_cache_path("milair"))
+
+
+def open_device(name: str) -> torch.device:
+    """`auto` (the first GPU, else the CPU), `cpu` or `cuda:N`. MilairError if it is not there."""
+    import torch
+
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MilairError(f"--devices {name}: not to be had here ({str(error).splitlines()[0]})") from None
+    return device
+
+
+def _show(mine: Any, other: Any) -> str:
+    """Two values, cut down to the keys in which they differ."""
+    if isinstance(mine, dict) and isinstance(other, dict):
+        keys = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
+        return ", ".join(f"{key} {mine.get(key, 'free')}, now {other.get(key, 'free')}" for key in keys)
+    return f"{mine}, now {other}"

@@ -1,0 +1,153 @@
+"""A search space: a function from a trial to a Recipe, in a file of its own, loaded by its path.
+
+The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`.
+Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
+questions itself (`answers`), and no second description of a space is needed to queue a recipe.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from milair.errors import MilairError
+from milair.recipe import Recipe
+
+Value = str | int | float | bool | None
+_QUIET = 64  # draws without a new parameter or choice that end an exploration
+
+
+class Trial(Protocol):
+    """What a space asks: the part of optuna.trial.BaseTrial that suggests."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    name: str
+    path: Path
+    question: str
+    baseline: Recipe
+    function: Callable[[Trial], Recipe]
+
+    def __call__(self, trial: Trial) -> Recipe:
+        return self.function(trial)
+
+    def answers(self, recipe: Recipe) -> dict[str, Value]:
+        """The parameters by which this space gives `recipe`. MilairError if it cannot."""
+        asked = _Answers(recipe)
+        if self(asked) != recipe:
+            raise MilairError(f"{self.path}: the space cannot give the recipe {recipe}")
+        return asked.given
+
+    def dimensions(self) -> dict[str, dict[str, Any]]:
+        """Every parameter with its choices or its range, found by asking until nothing new turns up."""
+        explorer = _Explorer()
+        quiet = 0
+        while quiet < _QUIET:
+            before = len(explorer.tried)
+            self(explorer)
+            quiet = 0 if len(explorer.tried) > before else quiet + 1
+        return explorer.found
+
+
+def load(name: str, folder: Path) -> Space:
+    """The space of that name in `folder`, or in the file that `name` is the path of."""
+    path = Path(name) if name.endswith(".py") else folder / f"{name}.py"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.py"))) or "none"
+        raise MilairError(f"{path}: there is no such search space; in {folder} there are: {known}")
+    spec = importlib.util.spec_from_file_location(f"search_spaces.{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the file is the user's: whatever it raises is a fault of that file
+        raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
+    baseline, function = getattr(module, "BASELINE", None), getattr(module, "space", None)
+    if not isinstance(baseline, Recipe) or not callable(function):
+        raise MilairError(f"{path}: a search space has a BASELINE (a Recipe) and a function space(trial) -> Recipe")
+    question = (module.__doc__ or path.stem).strip().splitlines()[0]
+    return Space(path.stem, path, question, baseline, function)
+
+
+def default_folder() -> Path:
+    """`search_spaces/` of the working directory, else the one that came with milair."""
+    here = Path("search_spaces")
+    return here if here.is_dir() else Path(__file__).parent.parent / "search_spaces"
+
+
+class _Answers:
+    """A trial that suggests what a recipe says."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.values = recipe.to_json()
+        self.given: dict[str, Value] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._give(name, lambda value: value in choices, f"one of {list(choices)}")
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        del log
+        return int(self._give(name, lambda v: low <= v <= high and (v - low) % step == 0, f"{low} to {high} by {step}"))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        del step, log
+        return float(self._give(name, lambda value: low <= value <= high, f"from {low} to {high}"))
+
+    def _give(self, name: str, fits: Callable[[Any], bool], rule: str) -> Any:
+        value: Any = self.values
+        for part in name.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise MilairError(f"parameter '{name}' is no dotted path in a recipe; the recipe here has no '{part}'")
+            value = value[part]
+        if not fits(value):
+            raise MilairError(f"{name}={value!r} is not in the space; it must be {rule}")
+        self.given[name] = value
+        return value
+
+
+class _Explorer:
+    """A trial that suggests what it has suggested least, and notes all that it is asked."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, Any]] = {}
+        self.tried: Counter[tuple[str, Any]] = Counter()
+        self.random = random.Random(0)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        self._note(name, {"choices": list(choices)})
+        return self._least(name, choices)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        self._note(name, {"int": [low, high], "step": step, "log": log})
+        return int(self._least(name, range(low, high + 1, step) if high - low < 64 * step else [low, high]))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        self._note(name, {"float": [low, high], "step": step, "log": log})
+        return float(self._least(name, [low, high]))
+
+    def _note(self, name: str, domain: dict[str, Any]) -> None:
+        if self.found.setdefault(name, domain) != domain:
+            raise MilairError(f"parameter '{name}' is suggested with two different ranges; a name has one")
+
+    def _least(self, name: str, choices: Sequence[Any]) -> Any:
+        fewest = min(self.tried[name, choice] for choice in choices)
+        choice = self.random.choice([choice for choice in choices if self.tried[name, choice] == fewest])
+        self.tried[name, choice] += 1
+        return choice

@@ -1,0 +1,157 @@
+"""A study: a plain Optuna study that any Optuna tool can open, its queue, and the loop that draws trials from it."""
+
+from __future__ import annotations
+
+import socket
+import warnings
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import optuna
+import psutil
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from milair.errors import MilairError, first_line
+from milair.recipe import Recipe
+from milair.setup import Settings
+from milair.space import Space
+from milair.trial import PINNED, RUNG, Objective
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+SETTINGS = "milair"  # the study attribute that holds its Settings
+FAILURES = 3  # in a row, end a search
+
+
+def settings_of(storage: RDBStorage, name: str) -> Settings | None:
+    """The settings of the study of that name, None if there is no such study."""
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    return stored_settings(optuna.load_study(study_name=name, storage=storage))
+
+
+def stored_settings(study: optuna.Study) -> Settings:
+    values = study.user_attrs.get(SETTINGS)
+    if values is None:
+        raise MilairError(f"study {study.study_name} was not made by milair: it has no settings stored with it")
+    return Settings.from_json(values)
+
+
+def open_or_create(storage: RDBStorage, name: str, space: Space, settings: Settings) -> optuna.Study:
+    """The study of that name; a new one has the baseline in its queue. MilairError if the settings differ."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    stored = settings_of(storage, name)
+    if stored is None:
+        study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+        study.set_user_attr(SETTINGS, settings.to_json())
+    else:
+        study = optuna.load_study(study_name=name, storage=storage)
+        stored.refuse_difference(settings, name)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(space.answers(space.baseline), user_attrs={PINNED: True, "note": "baseline"})
+    return study
+
+
+def sampler(kind: str, seed: int, drawn: int) -> BaseSampler:
+    """A sampler whose draws follow from the seed and from how many trials there are, so that a resume repeats none."""
+    mixed = int(np.random.SeedSequence([seed, drawn]).generate_state(1)[0])
+    if kind == "random":
+        return RandomSampler(seed=mixed)
+    if kind == "brute":
+        return BruteForceSampler(seed=mixed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(
+            n_startup_trials=10,
+            n_ei_candidates=24,
+            multivariate=True,
+            group=True,  # or the parameters of either head type would be drawn independently
+            constant_liar=True,
+            seed=mixed,
+        )
+
+
+def pruner(kind: str, recipe: Recipe) -> BasePruner:
+    """A pruner in steps of passes over the data, for trainings of about this recipe's length."""
+    passes = recipe.epochs * recipe.augmentations
+    if kind == "none":
+        return NopPruner()
+    if kind == "asha":
+        return SuccessiveHalvingPruner(min_resource=max(passes // 20, RUNG), reduction_factor=3)
+    if kind == "hyperband":
+        return HyperbandPruner(min_resource=max(passes // 20, RUNG), max_resource=passes, reduction_factor=3)
+    return MedianPruner(n_startup_trials=4, n_warmup_steps=passes // 20, interval_steps=1)
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete and pruned trials, in their order."""
+    return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def run(
+    study: optuna.Study,
+    objective: Objective,
+    *,
+    trials: int,
+    timeout: float | None = None,
+    ended: Callable[[FrozenTrial], None] = lambda _: None,
+) -> None:
+    """Draw trials until `trials` of them are finished in all, or `timeout` seconds are over.
+
+    A trial that is interrupted goes back to the queue as it was. A MilairError ends the search, because the
+    next trial would meet it too; other failures are kept with their reason, and three in a row end it.
+    """
+    reclaim(study)
+    deadline = monotonic() + timeout if timeout is not None else None
+    failures = 0
+    while len(finished(study)) < trials and (deadline is None or monotonic() < deadline):
+        trial = study.ask()
+        try:
+            value = objective(trial)
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        except (KeyboardInterrupt, MilairError):
+            requeue(study, trial.number)
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            trial.set_user_attr("error", reason)
+            study.tell(trial, state=TrialState.FAIL)
+            failures += 1
+            if failures == FAILURES:
+                raise MilairError(f"{failures} trials failed in a row, the last with {reason}") from error
+        else:
+            study.tell(trial, value)
+            failures = 0
+        ended(study.get_trials(deepcopy=False)[trial.number])
+
+
+def reclaim(study: optuna.Study) -> list[int]:
+    """Put trials back into the queue that a process of this machine left behind when it died."""
+    left = [
+        trial.number
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if _is_dead(trial.user_attrs.get("worker"))
+    ]
+    for number in left:
+        requeue(study, number)
+    return left
+
+
+def requeue(study: optuna.Study, number: int) -> None:
+    """A running trial as it was before: waiting, with its number and its parameters."""
+    trial = study.get_trials(deepcopy=False)[number]
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def _is_dead(worker: dict[str, Any] | None) -> bool:
+    if worker is None or worker["host"] != socket.gethostname():
+        return False
+    try:
+        return bool(psutil.Process(worker["pid"]).create_time() != worker["started"])
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,136 @@
+"""What a search has found, and what it would search: text for people, JSON for programs."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial
+
+from milair import backbones, heads, metrics
+from milair.bank import Bank, Part
+from milair.cli import shown
+from milair.progress import describe, duration
+from milair.recipe import Recipe
+from milair.setup import Setup
+from milair.space import Space
+from milair.train import train
+
+_TOP = 5
+
+
+def summary(study: optuna.Study, setup: Setup, location: str) -> dict[str, Any]:
+    """The state of a study as plain JSON."""
+    trials = study.get_trials(deepcopy=False)
+    return {
+        "study": study.study_name,
+        "storage": location,
+        "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
+        "learned_nothing": metrics.learned_nothing(setup.split),
+        "best": [_row(trial) for trial in ranked(trials)[:_TOP]],
+    }
+
+
+def ranked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Complete trials, the best score first."""
+    complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))
+
+
+def text(found: dict[str, Any], options: list[str], pictures: str) -> str:
+    """The table of the best trials, the score of having learned nothing, and what to run next."""
+    states = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
+    lines = ["", f"{found['study']}: {states}"]
+    if found["best"]:
+        table = pd.DataFrame(found["best"])[
+            ["trial", "score", "iou", "accuracy", "epoch", "parameters", "seconds", "heads"]
+        ]
+        table["parameters"] = [f"{count / 1e6:.2f} M" for count in table["parameters"]]
+        table["seconds"] = [duration(seconds) for seconds in table["seconds"]]
+        table = table.rename(columns={"seconds": "time", "accuracy": "acc"})
+        lines += [table.to_string(index=False, float_format="{:.4f}".format, justify="left")]
+    lines += [
+        f"score of having learned nothing: {found['learned_nothing']:.4f} (the most frequent class, the mean box)"
+    ]
+    if found["best"]:
+        lines += ["", "next"] + [f"  {command}" for command in next_commands(found, options, pictures)]
+    return "\n".join(lines)
+
+
+def next_commands(found: dict[str, Any], options: list[str], pictures: str) -> list[str]:
+    """Commands that work as they stand: train the best trial again, predict with it, look at the study."""
+    python, study, best = shown("python"), found["study"], found["best"][0]["trial"]
+    model = f"studies/models/{study}-{best}"
+    commands = [
+        [python, "-m", "milair.retrain", "--study", study, *options, "--out", model],
+        [python, "-m", "milair.predict", model, pictures, "--draw", f"{model}/drawn"],
+        [shown("optuna-dashboard"), found["storage"]],
+    ]
+    return [shlex.join(command) for command in commands]
+
+
+def dry_run(space: Space, setup: Setup, seed: int) -> str:
+    """A space's dimensions, one recipe drawn from it, and what that would cost; a few steps are timed, none kept."""
+    lines = ["", space.question, "", "dimensions"]
+    lines += [f"  {name:<18} {_domain(domain)}" for name, domain in space.dimensions().items()]
+    trial = optuna.create_study(sampler=RandomSampler(seed=seed)).ask()
+    recipe = setup.recipe(space(trial))
+    lines += ["", "one recipe of it"] + [f"  {name:<18} {value}" for name, value in recipe.to_json().items()]
+    size = heads.size(recipe, len(setup.frames.classes))
+    shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    pictures = len(setup.split.train) * (setup.settings.views + 1) + len(setup.split.val)
+    bank = pictures * int(np.prod(shape)) * 4 / 1e6
+    epoch = _epoch_seconds(recipe, setup, shape)
+    lines += [
+        "",
+        "its cost",
+        f"  {'parameters':<18} {size.total:,} of which {size.trainable:,} are trained ({size.megabytes:.1f} MB)",
+        f"  {'memory':<18} {bank:.0f} MB of features, {size.trainable * 16 / 1e6:.0f} MB to train the heads",
+        f"  {'time':<18} {epoch:.2f} s an epoch on {setup.device}: "
+        f"{duration(epoch * recipe.epochs)} for {recipe.epochs}, less where patience or pruning ends it",
+    ]
+    return "\n".join(lines)
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    kept = trial.user_attrs
+    return {
+        "trial": trial.number,
+        "score": trial.value,
+        "iou": kept["iou"],
+        "accuracy": kept["accuracy"],
+        "epoch": kept["epoch"],
+        "parameters": kept["parameters"]["total"],
+        "seconds": kept["seconds"],
+        "heads": describe(kept["recipe"], trial.params),
+        "recipe": kept["recipe"],
+    }
+
+
+def _domain(domain: dict[str, Any]) -> str:
+    if "choices" in domain:
+        return ", ".join(str(choice) for choice in domain["choices"])
+    low, high = domain.get("int") or domain["float"]
+    step = f" by {domain['step']}" if domain["step"] not in (None, 1) else ""
+    return f"{low} to {high}{step}{', log scale' if domain['log'] else ''}"
+
+
+def _epoch_seconds(recipe: Recipe, setup: Setup, shape: tuple[int, int, int]) -> float:
+    """The second of two short epochs on made-up features, scaled to the length of a real one."""
+    few = min(len(setup.split.train), 4 * recipe.batch_size)
+    features = torch.randn(2, few, *shape, device=setup.device)
+    seen = torch.ones(2, few, dtype=torch.bool, device=setup.device)
+    labels = torch.arange(few, device=setup.device) % len(setup.frames.classes)
+    part = Part(features, torch.rand(2, few, 4, device=setup.device), seen, labels)
+    bank = Bank(part, part, setup.frames.classes, (), (), 0, 0)
+    short = recipe.override({"augmentations": "1", "epochs": "2"})
+    start = perf_counter()
+    seconds = [(perf_counter() - start, epoch)[0] for epoch in train(short, bank, setup.device)]
+    return (seconds[1] - seconds[0]) / few * len(setup.split.train) * recipe.augmentations

@@ -1,0 +1,141 @@
+"""One trial as an objective: builds, trains, reports, prunes. A plain callable for any engine that runs Optuna.
+
+study.optimize(objective("heads", data="my/frames"), n_trials=20)
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import optuna
+import psutil
+import torch
+from optuna.trial import BaseTrial
+
+from milair import heads, setup, space
+from milair.bank import Bank
+from milair.recipe import Recipe
+from milair.setup import Setup
+from milair.space import Space
+from milair.train import Epoch, train
+
+RUNG = 10  # passes over the data between two reports: a report costs as much as a quick epoch
+PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, a published run
+
+
+@dataclass(frozen=True)
+class Objective:
+    """objective(trial) -> score, from 0 to 1: (mean IoU + accuracy) / 2 at the epoch of the lowest validation loss."""
+
+    space: Space
+    setup: Setup
+    listen: Callable[[BaseTrial, Recipe, Epoch], None] = lambda *_: None
+
+    def __call__(self, trial: BaseTrial) -> float:
+        recipe = self.recipe(trial)
+        start = perf_counter()
+        trial.set_user_attr("recipe", recipe.to_json())
+        trial.set_user_attr("worker", worker())
+        bank = self.setup.bank(recipe)
+        pinned, reported = trial.user_attrs.get(PINNED, False), _reported(trial)
+        if self.setup.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.setup.device)
+        epochs: list[Epoch] = []
+        try:
+            for epoch in train(recipe, bank, self.setup.device):
+                epochs.append(epoch)
+                self.listen(trial, recipe, epoch)
+                step = epoch.passes // RUNG * RUNG
+                if step > (reported[-1] if reported else 0):
+                    trial.report(epoch.score, step)
+                    reported.append(step)
+                    if not pinned and trial.should_prune():
+                        raise optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
+            return epochs[-1].score
+        finally:
+            if epochs:
+                self._record(trial, recipe, bank, epochs, perf_counter() - start)
+
+    def recipe(self, trial: BaseTrial) -> Recipe:
+        """What the trial trains: a configuration that was drawn before gets the next seed."""
+        recipe = self.setup.recipe(self.space(trial))
+        return replace(recipe, seed=recipe.seed + _drawn_before(trial))
+
+    def _record(self, trial: BaseTrial, recipe: Recipe, bank: Bank, epochs: list[Epoch], seconds: float) -> None:
+        last = epochs[-1]
+        size = heads.size(recipe, len(bank.classes))
+        attributes: dict[str, Any] = {
+            **last.best.to_json(),
+            "epoch": last.best_number,
+            "epochs": last.number,
+            "seconds": round(seconds, 3),
+            "parameters": {"total": size.total, "trainable": size.trainable, "MB": round(size.megabytes, 2)},
+            "memory": {"ram_MB": _peak_ram(), "vram_MB": _peak_vram(self.setup.device)},
+            "curves": {
+                part: {name: [getattr(getattr(epoch, part), name) for epoch in epochs] for name in last.val.to_json()}
+                for part in ("train", "val")
+            },
+        }
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+
+
+def objective(
+    study: str,
+    *,
+    data: str | Path = setup.SAMPLE,
+    weights: str | None = None,
+    views: int | None = None,
+    overrides: dict[str, str] | None = None,
+    device: str = "auto",
+    spaces: Path | None = None,
+    bank: Path | None = None,
+) -> Objective:
+    """The objective of a search space on a folder of frames, for use in a notebook or under another engine."""
+    chosen = space.load(study, spaces or space.default_folder())
+    frames = setup.read_frames(str(data))
+    settings = setup.new_settings(chosen, str(data), frames, weights=weights, views=views, overrides=overrides)
+    return Objective(chosen, setup.open_setup(settings, frames, device, bank))
+
+
+def worker() -> dict[str, Any]:
+    """Who runs a trial: enough to know later whether that process is still alive."""
+    process = psutil.Process()
+    return {
+        "host": socket.gethostname(),
+        "pid": process.pid,
+        "started": process.create_time(),
+    }
+
+
+def _earlier(trial: BaseTrial) -> list[optuna.trial.FrozenTrial]:
+    """The study's trials up to this one; none where there is no study, as under FixedTrial."""
+    study = getattr(trial, "study", None)
+    return [] if study is None else study.get_trials(deepcopy=False)[: trial.number + 1]
+
+
+def _drawn_before(trial: BaseTrial) -> int:
+    return sum(other.params == trial.params for other in _earlier(trial) if other.number < trial.number)
+
+
+def _reported(trial: BaseTrial) -> list[int]:
+    """Steps that an interrupted run of this very trial has reported already."""
+    own = _earlier(trial)[-1:]
+    return sorted(own[0].intermediate_values) if own else []
+
+
+def _peak_ram() -> float:
+    """Of this process since it began, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)
+
+
+def _peak_vram(device: torch.device) -> float:
+    return round(torch.cuda.max_memory_allocated(device) / 1024**2, 1) if device.type == "cuda" else 0.0

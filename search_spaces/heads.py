@@ -1,0 +1,39 @@
+"""Which heads, linear or convolutional, how deep and how wide, find and name the aircraft best?
+
+    python -m milair.search --study heads --data DIR
+
+The document's two chapters on heads (some thirty trainings by hand, one head at a time) as one space: both
+heads vary together. The baseline, which is also the document's best, is the first trial.
+"""
+
+from dataclasses import replace
+
+from milair.recipe import ConvHead, Head, LinearHead, Recipe
+from milair.space import Trial
+
+BASELINE = Recipe(normalisation="data")
+
+WIDTHS = [
+    "64",
+    "128",
+    "256",
+    "768",
+    "256-128",
+    "768-256",
+    "768-256-128",
+    "768-768-256-128",
+    "768-768-256-256-128",
+    "768-768-256-256-128-64",
+    "768-768-256-256-128-128",
+]
+
+
+def space(trial: Trial) -> Recipe:
+    return replace(BASELINE, cls_head=head(trial, "cls_head"), reg_head=head(trial, "reg_head"))
+
+
+def head(trial: Trial, name: str) -> Head:
+    if trial.suggest_categorical(f"{name}.type", ["linear", "conv"]) == "linear":
+        return LinearHead(trial.suggest_categorical(f"{name}.widths", WIDTHS))
+    blocks = trial.suggest_int(f"{name}.blocks", 0, 5)
+    return ConvHead(blocks, trial.suggest_categorical(f"{name}.filters", [64, 128, 256])) if blocks else ConvHead(0)
