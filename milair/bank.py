@@ -78,6 +78,7 @@ class Bank:
     classes: tuple[str, ...]
     mean: tuple[float, ...]  # per channel, of pictures in 0–1
     std: tuple[float, ...]
+    weights: str  # fingerprint of the backbone's
     computed: int  # views that had to be computed now; 0 when all were found
     megabytes: float  # on disk
 
@@ -109,14 +110,16 @@ def load(
         )
     state = None if recipe.weights == "random" else backbones.load_state(recipe.backbone, source)
     mean, std = statistics(tuple(frame.path for frame in split.train), recipe)
-    build = _Build(recipe, state, mean, std, folder, device, progress or (lambda *_: None))
+    build = _Build(
+        recipe, state, backbones.fingerprint(state), mean, std, folder, device, progress or (lambda *_: None)
+    )
     parts, computed, size = [], 0, 0.0
     for name, frames, count in (("training", split.train, views), ("validation", split.val, 0)):
         pictures = [Picture(frame.path, picture_hash(frame.path)) for frame in frames]
         features, new = build.rows(name, pictures, count)
         parts.append(_part(features, frames, pictures, classes, device))
         computed, size = computed + new, size + features.nbytes / 1e6
-    return Bank(parts[0], parts[1], tuple(classes), mean, std, computed, size)
+    return Bank(parts[0], parts[1], tuple(classes), mean, std, build.weights, computed, size)
 
 
 def statistics(pictures: tuple[Path, ...], recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -145,6 +148,7 @@ def normalise(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 class _Build:
     recipe: Recipe
     state: dict[str, Tensor] | None
+    weights: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     folder: Path
@@ -157,7 +161,7 @@ class _Build:
         about = {
             "pictures": hashlib.sha256(b"".join(picture.content for picture in pictures)).hexdigest(),
             "backbone": recipe.backbone,
-            "weights": backbones.fingerprint(self.state),
+            "weights": self.weights,
             "pooling": recipe.pooling,
             "image_size": recipe.image_size,
             "mean": self.mean,

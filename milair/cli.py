@@ -37,6 +37,12 @@ def add_places(made: argparse.ArgumentParser) -> None:
     made.add_argument("--devices", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N; default: auto")
 
 
+def places(options: argparse.Namespace) -> list[str]:
+    """The options by which another command finds the same study."""
+    studies = [] if options.studies == Path("studies") else ["--studies", str(options.studies)]
+    return studies + (["--storage", options.storage] if options.storage else [])
+
+
 def run(
     command: Callable[[argparse.Namespace], int | None], made: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> int:

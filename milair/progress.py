@@ -12,7 +12,7 @@ from tqdm import tqdm
 from milair.recipe import Recipe
 
 if TYPE_CHECKING:
-    from optuna.trial import BaseTrial, FrozenTrial
+    from optuna.trial import FrozenTrial
 
     from milair.bank import Bank
     from milair.train import Epoch
@@ -59,8 +59,8 @@ class Progress:
             f"\n{'trial':>5}  {'state':<8}  {'score':>6}  {'best':>6}  {'epochs':>6}  {'time':>6}  {'left':>6}  recipe"
         )
 
-    def epoch(self, trial: BaseTrial, recipe: Recipe, epoch: Epoch) -> None:
-        what = f"trial {trial.number}"
+    def epoch(self, what: str, recipe: Recipe, epoch: Epoch) -> None:
+        """An epoch of what is being trained ended."""
         if what != self.what:
             self._begin(what, "", recipe.epochs)
         best = epoch.score if self.best is None else max(self.best, epoch.score)

@@ -133,8 +133,8 @@ class Recipe:
         for name in values:
             if name not in known:
                 raise MilairError(f"recipe: there is no field '{name}'; the fields are {', '.join(known)}")
-        arguments: dict[str, Any] = dict(values)
-        return cls(**{name: _head(name, value) if name in _HEAD_FIELDS else value for name, value in arguments.items()})
+        heads: dict[str, Any] = {name: _head(name, values[name]) for name in _HEAD_FIELDS if name in values}
+        return cls(**{**values, **heads})
 
     def override(self, settings: Mapping[str, str]) -> Recipe:
         """This recipe with fields set from text, as `--set` gives them: {"alpha": "0.5", "cls_head.blocks": "2"}."""

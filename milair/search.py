@@ -53,10 +53,13 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
+    import optuna
+
     from milair import setup, space, storage, study, summary
     from milair.progress import Progress
     from milair.trial import Objective
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Progress(sys.stderr if options.json else sys.stdout)
     chosen = space.load(options.study, options.spaces or space.default_folder())
     data = options.data or setup.SAMPLE
@@ -65,6 +68,7 @@ def command(options: argparse.Namespace) -> None:
     console.say(f"milair {__version__}, study {name} in {url}\n{chosen.question}\n")
     frames = setup.read_frames(data)
     opened = None if options.dry_run else storage.open_storage(url)
+    stored = study.settings_of(opened, name) if opened else None
     settings = setup.new_settings(
         chosen,
         data,
@@ -72,22 +76,28 @@ def command(options: argparse.Namespace) -> None:
         weights=options.weights,
         views=options.views,
         overrides=cli.pairs(options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
-        stored=study.settings_of(opened, name) if opened else None,
+        stored=stored,
     )
+    if stored is not None:
+        stored.refuse_difference(settings, name)
     shared = setup.open_setup(settings, frames, options.devices, options.bank, console)
     console.say(_describe(shared))
     if opened is None:
         console.say(summary.dry_run(chosen, shared, options.seed))
         return
-    found = study.open_or_create(opened, name, chosen, settings)
     trials = options.trials if options.trials is not None else _SAMPLE_TRIALS if data == setup.SAMPLE else _TRIALS
+    if stored is None:
+        shared.bank(
+            shared.recipe(chosen.baseline)
+        )  # before there is a study: it may have to say that weights are missing
+    found = study.open_or_create(opened, name, chosen, settings)
     finished = study.finished(found)
     if len(finished) >= trials:
         console.say(f"\n{len(finished)} trials are finished and --trials is {trials}: nothing to do")
     else:
+        shared.bank(shared.recipe(chosen.baseline))
         found.sampler = study.sampler(options.sampler, options.seed, len(found.get_trials(deepcopy=False)))
         found.pruner = study.pruner(options.pruner, shared.recipe(chosen.baseline))
-        shared.bank(shared.recipe(chosen.baseline))
         console.search(finished, trials)
         try:
             study.run(
@@ -103,7 +113,9 @@ def command(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        console.say(summary.text(result, _places(options), str(_pictures(shared))))
+        console.say(
+            summary.text(result, cli.places(options), options.studies / "models", shared.split.val[0].path.parent)
+        )
 
 
 def _describe(shared: Setup) -> str:
@@ -121,18 +133,6 @@ def _describe(shared: Setup) -> str:
         f"device   {shared.device}, {torch.get_num_threads()} threads",
     ]
     return "\n".join(lines + ([f"fixed    {fixed}"] if fixed else []))
-
-
-def _places(options: argparse.Namespace) -> list[str]:
-    """The options by which another command finds this study."""
-    if options.storage:
-        return ["--storage", options.storage]
-    return [] if options.studies == Path("studies") else ["--studies", str(options.studies)]
-
-
-def _pictures(shared: Setup) -> Path:
-    """A folder to predict on."""
-    return shared.split.val[0].path.parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:

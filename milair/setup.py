@@ -103,7 +103,7 @@ class Setup:
                 source=self.settings.source,
                 folder=self.bank_folder,
                 device=self.device,
-                progress=self.listener and self.listener.features,
+                progress=self.listener.features if self.listener else None,
             )
             if self.listener:
                 self.listener.bank(self._banks[key])

@@ -58,7 +58,7 @@ class Space:
             before = len(explorer.tried)
             self(explorer)
             quiet = 0 if len(explorer.tried) > before else quiet + 1
-        return explorer.found
+        return dict(sorted(explorer.found.items()))
 
 
 def load(name: str, folder: Path) -> Space:

@@ -42,15 +42,12 @@ def stored_settings(study: optuna.Study) -> Settings:
 
 
 def open_or_create(storage: RDBStorage, name: str, space: Space, settings: Settings) -> optuna.Study:
-    """The study of that name; a new one has the baseline in its queue. MilairError if the settings differ."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    stored = settings_of(storage, name)
-    if stored is None:
+    """The study of that name; a new one has the baseline in its queue."""
+    if settings_of(storage, name) is None:
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
         study.set_user_attr(SETTINGS, settings.to_json())
     else:
         study = optuna.load_study(study_name=name, storage=storage)
-        stored.refuse_difference(settings, name)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(space.answers(space.baseline), user_attrs={PINNED: True, "note": "baseline"})
     return study
@@ -90,6 +87,12 @@ def pruner(kind: str, recipe: Recipe) -> BasePruner:
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Complete and pruned trials, in their order."""
     return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete trials, the best score first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))
 
 
 def run(

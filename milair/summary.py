@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +22,7 @@ from milair.progress import describe, duration
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
+from milair.study import ranked
 from milair.train import train
 
 _TOP = 5
@@ -34,46 +36,38 @@ def summary(study: optuna.Study, setup: Setup, location: str) -> dict[str, Any]:
         "storage": location,
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
         "learned_nothing": metrics.learned_nothing(setup.split),
-        "best": [_row(trial) for trial in ranked(trials)[:_TOP]],
+        "best": [_row(trial) for trial in ranked(study)[:_TOP]],
     }
 
 
-def ranked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Complete trials, the best score first."""
-    complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))
-
-
-def text(found: dict[str, Any], options: list[str], pictures: str) -> str:
+def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path) -> str:
     """The table of the best trials, the score of having learned nothing, and what to run next."""
     states = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
     lines = ["", f"{found['study']}: {states}"]
     if found["best"]:
-        table = pd.DataFrame(found["best"])[
-            ["trial", "score", "iou", "accuracy", "epoch", "parameters", "seconds", "heads"]
-        ]
+        table = pd.DataFrame(found["best"])
         table["parameters"] = [f"{count / 1e6:.2f} M" for count in table["parameters"]]
-        table["seconds"] = [duration(seconds) for seconds in table["seconds"]]
-        table = table.rename(columns={"seconds": "time", "accuracy": "acc"})
-        lines += [table.to_string(index=False, float_format="{:.4f}".format, justify="left")]
+        table["time"] = [duration(seconds) for seconds in table["seconds"]]
+        columns = ["trial", "score", "iou", "accuracy", "epoch", "parameters", "time", "heads"]
+        lines += [table.to_string(columns=columns, index=False, float_format="{:.4f}".format)]
     lines += [
         f"score of having learned nothing: {found['learned_nothing']:.4f} (the most frequent class, the mean box)"
     ]
     if found["best"]:
-        lines += ["", "next"] + [f"  {command}" for command in next_commands(found, options, pictures)]
+        lines += ["", "next"] + [f"  {command}" for command in next_commands(found, places, models, pictures)]
     return "\n".join(lines)
 
 
-def next_commands(found: dict[str, Any], options: list[str], pictures: str) -> list[str]:
+def next_commands(found: dict[str, Any], places: list[str], models: Path, pictures: Path) -> list[str]:
     """Commands that work as they stand: train the best trial again, predict with it, look at the study."""
-    python, study, best = shown("python"), found["study"], found["best"][0]["trial"]
-    model = f"studies/models/{study}-{best}"
-    commands = [
-        [python, "-m", "milair.retrain", "--study", study, *options, "--out", model],
-        [python, "-m", "milair.predict", model, pictures, "--draw", f"{model}/drawn"],
+    python, study = shown("python"), found["study"]
+    model = models / f"{study}-{found['best'][0]['trial']}"
+    commands: list[list[object]] = [
+        [python, "-m", "milair.retrain", "--study", study, *places],
+        [python, "-m", "milair.predict", model, pictures, "--draw", model / "drawn"],
         [shown("optuna-dashboard"), found["storage"]],
     ]
-    return [shlex.join(command) for command in commands]
+    return [shlex.join(map(str, command)) for command in commands]
 
 
 def dry_run(space: Space, setup: Setup, seed: int) -> str:
@@ -129,7 +123,7 @@ def _epoch_seconds(recipe: Recipe, setup: Setup, shape: tuple[int, int, int]) ->
     seen = torch.ones(2, few, dtype=torch.bool, device=setup.device)
     labels = torch.arange(few, device=setup.device) % len(setup.frames.classes)
     part = Part(features, torch.rand(2, few, 4, device=setup.device), seen, labels)
-    bank = Bank(part, part, setup.frames.classes, (), (), 0, 0)
+    bank = Bank(part, part, setup.frames.classes, (), (), "", 0, 0)
     short = recipe.override({"augmentations": "1", "epochs": "2"})
     start = perf_counter()
     seconds = [(perf_counter() - start, epoch)[0] for epoch in train(short, bank, setup.device)]

@@ -21,6 +21,7 @@ from optuna.trial import BaseTrial
 
 from milair import heads, setup, space
 from milair.bank import Bank
+from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
@@ -36,7 +37,7 @@ class Objective:
 
     space: Space
     setup: Setup
-    listen: Callable[[BaseTrial, Recipe, Epoch], None] = lambda *_: None
+    listen: Callable[[str, Recipe, Epoch], None] = lambda *_: None  # what, its recipe, the epoch that ended
 
     def __call__(self, trial: BaseTrial) -> float:
         recipe = self.recipe(trial)
@@ -44,6 +45,8 @@ class Objective:
         trial.set_user_attr("recipe", recipe.to_json())
         trial.set_user_attr("worker", worker())
         bank = self.setup.bank(recipe)
+        _refuse_other_weights(trial, recipe, bank)
+        trial.set_user_attr("weights", bank.weights)
         pinned, reported = trial.user_attrs.get(PINNED, False), _reported(trial)
         if self.setup.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.setup.device)
@@ -51,7 +54,7 @@ class Objective:
         try:
             for epoch in train(recipe, bank, self.setup.device):
                 epochs.append(epoch)
-                self.listen(trial, recipe, epoch)
+                self.listen(f"trial {trial.number}", recipe, epoch)
                 step = epoch.passes // RUNG * RUNG
                 if step > (reported[-1] if reported else 0):
                     trial.report(epoch.score, step)
@@ -119,6 +122,20 @@ def _earlier(trial: BaseTrial) -> list[optuna.trial.FrozenTrial]:
     """The study's trials up to this one; none where there is no study, as under FixedTrial."""
     study = getattr(trial, "study", None)
     return [] if study is None else study.get_trials(deepcopy=False)[: trial.number + 1]
+
+
+def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, bank: Bank) -> None:
+    """MilairError if an earlier trial used other weights for the same backbone: their scores cannot be compared."""
+    for other in _earlier(trial):
+        kept = other.user_attrs
+        if (
+            kept.get("recipe", {}).get("backbone") == recipe.backbone
+            and kept.get("weights", bank.weights) != bank.weights
+        ):
+            raise MilairError(
+                f"the weights of {recipe.backbone} are not those of trial {other.number} "
+                f"({bank.weights}, then {kept['weights']}); --name NAME starts another study"
+            )
 
 
 def _drawn_before(trial: BaseTrial) -> int:

@@ -1,0 +1,29 @@
+"""`milair COMMAND`, the same as `python -m milair.COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from milair import __version__
+from milair.cli import DONE, WRONG_USE
+
+COMMANDS = {
+    "search": "run a search space as a study, or go on with it",
+    "retrain": "train a trial again and keep the model",
+    "predict": "find and name the object in pictures",
+    "data": "check labelled frames, or write the built-in sample",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in COMMANDS:
+        return int(import_module(f"milair.{words[0]}").main(words[1:]))
+    listing = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
+    print(f"milair {__version__}\n\n{listing}\n\nmilair COMMAND --help tells more", file=sys.stderr)
+    return DONE if words in (["--help"], ["-h"], ["--version"]) else WRONG_USE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
