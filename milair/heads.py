@@ -27,7 +27,10 @@ class Heads(nn.Module):
         self.reg_head = build(recipe.reg_head, shape, 4)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_head(features), self.reg_head(features).sigmoid()
+        corners = self.reg_head(features).sigmoid()
+        one, other = corners[:, :2], corners[:, 2:]
+        # In order, or a box that is inside out would overlap nothing and never learn.
+        return self.cls_head(features), torch.cat([torch.minimum(one, other), torch.maximum(one, other)], dim=1)
 
 
 def build(head: Head, shape: tuple[int, int, int], outputs: int) -> nn.Sequential:

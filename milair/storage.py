@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,14 +24,17 @@ def default_url(studies: Path) -> str:
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     """The storage at an SQLAlchemy URL. MilairError if it cannot be opened, or is absent and not to be created."""
     arguments: dict[str, Any] = {}
+    alone: AbstractContextManager[Any] = nullcontext()
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///"))
         if not create and not path.is_file():
             raise MilairError(f"{path}: there is no database of studies there; a search makes one")
         path.parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": _WAIT}}
+        alone = FileLock(path.with_name(f".{path.name}.lock"))  # two that create one fresh file fail
     try:
-        storage = RDBStorage(url, engine_kwargs=arguments)
+        with alone:
+            storage = RDBStorage(url, engine_kwargs=arguments)
     except (SQLAlchemyError, RuntimeError, ImportError) as error:
         raise MilairError(f"{url}: cannot be opened as a database of studies ({first_line(error)})") from error
     if storage.engine.dialect.name == "sqlite":

@@ -56,12 +56,12 @@ def open_or_create(storage: RDBStorage, name: str, space: Space, settings: Setti
 def sampler(kind: str, seed: int, drawn: int) -> BaseSampler:
     """A sampler whose draws follow from the seed and from how many trials there are, so that a resume repeats none."""
     mixed = int(np.random.SeedSequence([seed, drawn]).generate_state(1)[0])
-    if kind == "random":
-        return RandomSampler(seed=mixed)
-    if kind == "brute":
-        return BruteForceSampler(seed=mixed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if kind == "random":
+            return RandomSampler(seed=mixed)
+        if kind == "brute":
+            return BruteForceSampler(seed=mixed)
         return TPESampler(
             n_startup_trials=10,
             n_ei_candidates=24,

@@ -80,6 +80,7 @@ class Objective:
             "epochs": last.number,
             "seconds": round(seconds, 3),
             "parameters": {"total": size.total, "trainable": size.trainable, "MB": round(size.megabytes, 2)},
+            "device": {"name": _device_name(self.setup.device), "threads": torch.get_num_threads()},
             "memory": {"ram_MB": _peak_ram(), "vram_MB": _peak_vram(self.setup.device)},
             "curves": {
                 part: {name: [getattr(getattr(epoch, part), name) for epoch in epochs] for name in last.val.to_json()}
@@ -146,6 +147,10 @@ def _reported(trial: BaseTrial) -> list[int]:
     """Steps that an interrupted run of this very trial has reported already."""
     own = _earlier(trial)[-1:]
     return sorted(own[0].intermediate_values) if own else []
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _peak_ram() -> float:

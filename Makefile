@@ -1,0 +1,35 @@
+# Every target does its own set-up, in a .venv of its own. ARGS go to the command: make search ARGS="--trials 20"
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+RUN := .venv/bin/python
+
+.PHONY: search test lint bench clean
+
+search: .venv/installed
+	$(RUN) -m milair.search --study heads $(ARGS)
+
+test: .venv/installed-dev
+	$(RUN) -m pytest $(ARGS)
+
+lint: .venv/installed-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+bench: .venv/installed
+	$(RUN) benchmarks/epoch.py $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "milair needs Python 3.11 or newer; none was found"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(RUN) -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	@touch $@ .venv/installed

@@ -1,0 +1,67 @@
+"""What all tests share: a cache of their own, one thread, real data and weights where there are some."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+from milair.frames import Frame, Split
+
+# A test may be slow on a busy machine, and leaves nothing in the working tree.
+settings.register_profile("milair", deadline=None, database=None, max_examples=60)
+settings.load_profile("milair")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's caches or downloads weights, and no number depends on the number of cores."""
+
+    def refuse(url: str, *_: object, **__: object) -> None:
+        raise URLError(f"tests download nothing, not even {url}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MILAIR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        patch.setattr(torch.hub, "download_url_to_file", refuse)
+        torch.set_num_threads(1)
+        yield
+
+
+def _folder(variable: str, what: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} names no folder with {what}")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The competition's folder."""
+    return _folder("MILAIR_DATA", "the competition's frames")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """A folder with ImageNet weights, `<backbone>.pth`."""
+    return _folder("MILAIR_WEIGHTS", "ImageNet weights")
+
+
+@pytest.fixture(scope="session")
+def small_split(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """Ten frames to learn from and four to judge by, of 80x60 noise, of classes "a" and "b"; no reading, no drawing."""
+    folder = tmp_path_factory.mktemp("noise")
+    frames = []
+    for number in range(14):
+        path = folder / f"{number}.png"
+        noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        frames.append(Frame(path, 80, 60, "ab"[number % 2], (0.2, 0.25, 0.4 + 0.02 * number, 0.75)))
+    return Split(tuple(frames[:10]), tuple(frames[10:]))

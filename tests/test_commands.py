@@ -1,0 +1,230 @@
+"""The commands as a person runs them: a whole way through, and each mistake with its one line."""
+
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+import torch
+from PIL import Image
+from tiny import make, search
+
+from milair import checkpoint, predict, retrain, storage
+from milair.__main__ import COMMANDS
+from milair.__main__ import main as milair
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished study of three trials."""
+    folder = tmp_path_factory.mktemp("searched")
+    assert search(make(folder), "--trials", "3", "--pruner", "none") == 0
+    return folder
+
+
+def places(folder: Path) -> list[str]:
+    return ["--studies", str(folder / "studies"), "--devices", "cpu"]
+
+
+def test_retraining_gives_the_metrics_again_and_a_model_that_predicts(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = storage.load_study(storage.open_storage(storage.default_url(searched / "studies")), "tiny")
+    for trial in study.trials:
+        out = searched / f"model-{trial.number}"
+        words = ["--study", "tiny", "--trial", str(trial.number), "--out", str(out), *places(searched)]
+        assert retrain.main(words) == 0
+        about = json.loads((out / "model.json").read_text())
+        for name in ("loss", "cls_loss", "reg_loss", "iou", "accuracy"):
+            assert about["validation"][name] == pytest.approx(trial.user_attrs[name], abs=1e-6)
+        assert about["recipe"] == trial.user_attrs["recipe"]
+        assert about["epoch"] == trial.user_attrs["epoch"]
+    capsys.readouterr()
+    words = [
+        str(out),
+        str(searched / "frames" / "images"),
+        "--csv",
+        str(searched / "p.csv"),
+        "--draw",
+        str(searched / "d"),
+    ]
+    assert predict.main(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 26
+    rows = list(csv.DictReader((searched / "p.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["filename", "class", "xmin", "ymin", "xmax", "ymax"]
+    assert all(0 <= int(row["xmin"]) < int(row["xmax"]) <= 640 for row in rows)
+    assert all(0 <= int(row["ymin"]) < int(row["ymax"]) <= 360 for row in rows)
+    drawn = sorted((searched / "d").iterdir())
+    assert len(drawn) == 26
+    with Image.open(drawn[0]) as picture:
+        assert picture.size == (640, 360)
+
+
+def test_a_model_predicts_what_its_training_measured(searched: Path) -> None:
+    """The checkpoint alone gives the validation accuracy and IoU that the bank gave."""
+    from milair.frames import read, split
+    from milair.metrics import iou
+
+    out = searched / "measured"
+    retrain.main(["--study", "tiny", "--out", str(out), *places(searched)])
+    detector = checkpoint.load(out, torch.device("cpu"))
+    val = split(read(searched / "frames").labelled).val
+    found = list(detector.predict([frame.path for frame in val]))
+    about = json.loads((out / "model.json").read_text())["validation"]
+    right = [made.label == frame.label for made, frame in zip(found, val, strict=True)]
+    assert sum(right) / len(val) == pytest.approx(about["accuracy"])
+    boxes = torch.tensor([made.box for made in found]) / torch.tensor([640, 360, 640, 360])
+    overlap = iou(boxes, torch.tensor([frame.box for frame in val])).mean().item()
+    assert overlap == pytest.approx(about["iou"], abs=0.02)  # whole pixels
+
+
+def test_retraining_with_seeds_and_on_all_frames(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert retrain.main(["--study", "tiny", "--seeds", "2", *places(searched)]) == 0
+    assert "score over 2 seeds: mean 0." in capsys.readouterr().out
+    assert retrain.main(["--study", "tiny", "--on", "all", "--out", str(searched / "all"), *places(searched)]) == 0
+    about = json.loads((searched / "all" / "model.json").read_text())
+    assert about["trained_on"] == "all"
+    assert about["validation"] is None
+    capsys.readouterr()
+
+
+def test_json_is_all_that_stands_on_stdout(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--study", "tiny", "--data", str(searched / "frames"), "--spaces", str(searched / "spaces")]
+    assert search([*options, *places(searched)], "--trials", "3", "--json") == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["trials"] == {"complete": 3}
+    assert found["best"][0]["score"] == max(row["score"] for row in found["best"])
+    assert 0 < found["learned_nothing"] < 1
+    assert "nothing to do" in err
+
+
+def test_a_dry_run_shows_the_space_and_its_cost_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(make(tmp_path), "--dry-run") == 0
+    out = capsys.readouterr().out
+    for part in ("cls_head.widths", "4, 8, 16, 8-8", "0.5 to 0.9", "backbone", "parameters", "memory", "s an epoch"):
+        assert part in out
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_quick_and_has_an_example(command: str) -> None:
+    times = []
+    for _ in range(3):
+        start = perf_counter()
+        shown = subprocess.run([sys.executable, "-m", f"milair.{command}", "--help"], capture_output=True, text=True)
+        times.append(perf_counter() - start)
+    assert shown.returncode == 0
+    assert f"python -m milair.{command} " in shown.stdout.split("example:")[1]
+    assert min(times) < 0.5
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err
+    assert error.startswith("milair: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--study", "nope"], "no such search space"),
+        (["--data", "nowhere"], "nowhere: there is no such folder"),
+        (["--weights", "nowhere", "--set", "weights=pretrained"], "no weights for squeezenet1_1 there"),
+        (["--set", "weight_decay=x"], "weight_decay takes a value of type float"),
+        (["--set", "epochs=0"], "epochs is 0; it must be a whole number"),
+        (["--set", "depth=3"], "no field 'depth'"),
+        (["--set", "backbone=resnet1"], "backbone 'resnet1' is not a torchvision classification model"),
+        (["--views", "1"], "an epoch of 2 views cannot be drawn from a bank of 1"),
+        (["--storage", "nosuchdb://x"], "cannot be opened as a database"),
+    ],
+)
+def test_each_mistake_has_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    assert search(make(tmp_path), "--trials", "1", *words) == 1
+    assert says in one_line(capsys)
+
+
+def test_wrong_use_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = make(tmp_path)
+    assert search(options, "--set", "alpha") == 2
+    assert "field=value" in one_line(capsys)
+    for wrong in (["--trials", "-1"], ["--views", "0"], ["--sampler", "magic"], ["--nonsense"]):
+        with pytest.raises(SystemExit, match="2"):
+            search(options, *wrong)
+    assert milair(["nonsense"]) == 2
+    assert milair(["--help"]) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--study", "nope"], "there is no study 'nope'; there are: tiny@frames"),
+        (["--study", "tiny", "--trial", "99"], "has trials 0 to 2"),
+        (["--study", "tiny", "--trial", "worst"], "must be 'best' or a number"),
+        (["--study", "tiny", "--data", "nowhere"], "no such folder"),
+    ],
+)
+def test_retraining_says_what_is_wrong(
+    searched: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    assert retrain.main([*words, *places(searched)]) in (1, 2)
+    assert says in one_line(capsys)
+
+
+def test_retraining_refuses_frames_that_changed(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "frames"
+    subprocess.run(["cp", "-r", str(searched / "frames"), str(folder)], check=True)
+    lines = (folder / "train.csv").read_text().splitlines()
+    (folder / "train.csv").write_text("\n".join([lines[0], lines[1].rsplit(",", 1)[0] + ",359", *lines[2:]]))
+    assert retrain.main(["--study", "tiny", "--data", str(folder), *places(searched)]) == 1
+    assert "other frames or labels" in one_line(capsys)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_broken_checkpoint_is_named(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out, picture = tmp_path / "model", str(searched / "frames" / "images" / "frame_00000.jpeg")
+    assert predict.main([str(out), picture]) == 1
+    assert "there is no model there" in one_line(capsys)
+    retrain.main(["--study", "tiny", "--out", str(out), *places(searched)])
+    capsys.readouterr()
+    (out / name).write_bytes((out / name).read_bytes()[:100])
+    assert predict.main([str(out), picture]) == 1
+    assert "not a whole checkpoint" in one_line(capsys)
+
+
+def test_predicting_names_what_is_no_picture(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    retrain.main(["--study", "tiny", "--out", str(out), *places(searched)])
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.jpeg").write_text("no picture")
+    for place, says in (("empty", "no pictures"), ("none", "no such picture"), ("text.jpeg", "cannot be decoded")):
+        assert predict.main([str(out), str(tmp_path / place)]) == 1
+        assert says in one_line(capsys)
+
+
+def test_the_next_commands_work_as_they_stand(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--study", "tiny", "--data", str(searched / "frames"), "--spaces", str(searched / "spaces")]
+    search([*options, *places(searched)], "--trials", "3")
+    commands = [shlex.split(line) for line in capsys.readouterr().out.split("\nnext\n")[1].splitlines()]
+    assert [words[2] for words in commands[:2]] == ["milair.retrain", "milair.predict"]
+    for words in commands[:2]:
+        subprocess.run(words, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    assert "optuna-dashboard" in commands[2][0]

@@ -1,0 +1,277 @@
+"""The study: exact totals, what goes back to the queue, seeds, pruning, identity; on real trainings of a second."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FixedTrial, TrialState
+from tiny import SPACE, make, search
+
+from milair import space, storage, study
+from milair.errors import MilairError
+from milair.recipe import Recipe
+from milair.setup import SAMPLE_OVERRIDES, Settings, new_settings, read_frames
+from milair.trial import PINNED, Objective, objective
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    return make(tmp_path)
+
+
+def load(folder: Path) -> optuna.Study:
+    return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), "tiny")
+
+
+def tiny_objective(folder: Path) -> Objective:
+    return objective(
+        "tiny", data=folder / "frames", views=2, device="cpu", spaces=folder / "spaces", bank=folder / "bank"
+    )
+
+
+def test_trials_is_a_total(tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(options, "--trials", "2") == 0
+    assert len(load(tmp_path).trials) == 2
+    first = [trial.value for trial in load(tmp_path).trials]
+    capsys.readouterr()
+    assert search(options, "--trials", "2") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert search(options, "--trials", "4") == 0
+    assert "none computed" in capsys.readouterr().out
+    trials = load(tmp_path).trials
+    assert len(trials) == 4
+    assert [trial.value for trial in trials[:2]] == first
+
+
+def test_the_baseline_is_first_and_all_is_kept(tmp_path: Path, options: list[str]) -> None:
+    search(options, "--trials", "1")
+    trial = load(tmp_path).trials[0]
+    chosen = space.load("tiny", tmp_path / "spaces")
+    kept = trial.user_attrs
+    assert Recipe.from_json(kept["recipe"]) == chosen.baseline == chosen(FixedTrial(trial.params))
+    assert trial.value == (kept["iou"] + kept["accuracy"]) / 2
+    losses = kept["curves"]["val"]["loss"]
+    assert len(losses) == kept["epochs"] == 5
+    assert losses.index(min(losses)) + 1 == kept["epoch"]
+    assert trial.value == (kept["curves"]["val"]["iou"][kept["epoch"] - 1] + kept["accuracy"]) / 2
+    assert kept["parameters"]["total"] > kept["parameters"]["trainable"] > 0
+    assert kept["memory"]["ram_MB"] > 0
+    assert kept["seconds"] > 0
+    assert kept["device"] == {"name": "cpu", "threads": 1}
+
+
+def test_the_same_seed_gives_the_same_study(tmp_path: Path, options: list[str]) -> None:
+    results = []
+    for name in ("a", "b"):
+        search(options, "--trials", "4", "--name", name, "--seed", "7")
+        found = optuna.load_study(study_name=name, storage=storage.default_url(tmp_path / "studies"))
+        results.append([(trial.params, trial.value, trial.state) for trial in found.trials])
+    assert results[0] == results[1]
+
+
+def test_the_objective_runs_under_plain_optuna(tmp_path: Path) -> None:
+    make(tmp_path)
+    plain = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    plain.optimize(tiny_objective(tmp_path), n_trials=2)
+    assert all(trial.state == TrialState.COMPLETE for trial in plain.trials)
+    fixed = tiny_objective(tmp_path)(FixedTrial(plain.trials[1].params))
+    assert fixed == plain.trials[1].value
+
+
+def test_a_configuration_drawn_again_trains_with_the_next_seed(tmp_path: Path) -> None:
+    make(tmp_path)
+    plain = optuna.create_study(direction="maximize")
+    for _ in range(3):
+        plain.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5})
+    plain.optimize(tiny_objective(tmp_path), n_trials=3)
+    assert [trial.user_attrs["recipe"]["seed"] for trial in plain.trials] == [32, 33, 34]
+    assert len({trial.user_attrs["loss"] for trial in plain.trials}) == 3
+
+
+class _Always(optuna.pruners.BasePruner):
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:  # noqa: ARG002
+        return True
+
+
+def test_what_loses_is_pruned_with_its_last_report_but_never_what_is_pinned(tmp_path: Path) -> None:
+    make(tmp_path)
+    plain = optuna.create_study(direction="maximize", pruner=_Always())
+    plain.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5}, user_attrs={PINNED: True})
+    plain.optimize(tiny_objective(tmp_path), n_trials=2)
+    pinned, free = plain.trials
+    assert (pinned.state, free.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    assert list(free.intermediate_values) == [10]
+    assert free.value == free.intermediate_values[10] == (free.user_attrs["iou"] + free.user_attrs["accuracy"]) / 2
+    assert free.user_attrs["epochs"] == 5
+
+
+def test_patience_ends_a_trial_as_complete(tmp_path: Path) -> None:
+    make(tmp_path)
+    short = objective(
+        "tiny",
+        data=tmp_path / "frames",
+        views=2,
+        device="cpu",
+        spaces=tmp_path / "spaces",
+        overrides={"epochs": "60", "patience": "1", "learning_rate": "0.05"},
+    )
+    plain = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+    plain.optimize(short, n_trials=1)
+    assert plain.trials[0].state == TrialState.COMPLETE
+    assert plain.trials[0].user_attrs["epochs"] == plain.trials[0].user_attrs["epoch"] + 1 < 60
+
+
+def failing(trial: optuna.Trial) -> float:
+    trial.set_user_attr("recipe", Recipe().to_json())
+    raise ValueError("no luck\nand more")
+
+
+def test_failures_keep_their_reason_and_three_in_a_row_end_the_search(tmp_path: Path) -> None:
+    found = optuna.create_study(storage=storage.open_storage(storage.default_url(tmp_path)))
+    with pytest.raises(MilairError, match="3 trials failed in a row, the last with ValueError: no luck"):
+        study.run(found, failing, trials=10)  # type: ignore[arg-type]
+    assert [trial.user_attrs["error"] for trial in found.trials] == ["ValueError: no luck"] * 3
+    assert {trial.state for trial in found.trials} == {TrialState.FAIL}
+
+
+def test_an_interrupted_trial_goes_back_to_the_queue_as_it_was(tmp_path: Path) -> None:
+    found = optuna.create_study(storage=storage.open_storage(storage.default_url(tmp_path)))
+    found.enqueue_trial({"x": 3})
+
+    def interrupted(trial: optuna.Trial) -> float:
+        trial.suggest_int("x", 0, 9)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run(found, interrupted, trials=1)  # type: ignore[arg-type]
+    assert [(trial.number, trial.state) for trial in found.trials] == [(0, TrialState.WAITING)]
+
+    def done(trial: optuna.Trial) -> float:
+        trial.set_user_attr("recipe", Recipe().to_json())
+        return float(trial.suggest_int("x", 0, 9))
+
+    study.run(found, done, trials=1)  # type: ignore[arg-type]
+    assert [(trial.number, trial.value) for trial in found.trials] == [(0, 3.0)]
+
+
+def begin(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """A search in a process of its own, once its second trial is running."""
+    options = make(folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "milair.search", *options, "--trials", "3", "--set", "epochs=150", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            trials = load(folder).trials
+        except MilairError:
+            trials = []
+        if len(trials) > 1 and "recipe" in trials[1].user_attrs:
+            return process
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path, sent: signal.Signals) -> None:
+    process = begin(tmp_path, "--set", "patience=150")
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    before = load(tmp_path).trials
+    if sent == signal.SIGINT:
+        assert process.returncode == 130
+        assert "goes on where this one stopped" in errors
+        assert before[1].state == TrialState.WAITING
+    else:
+        assert before[1].state == TrialState.RUNNING
+        assert study.reclaim(load(tmp_path)) == [1]
+    process = subprocess.run(
+        [
+            *(sys.executable, "-m", "milair.search", "--study", "tiny", "--data", str(tmp_path / "frames")),
+            *("--spaces", str(tmp_path / "spaces"), "--studies", str(tmp_path / "studies"), "--trials", "3", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    after = load(tmp_path).trials
+    assert len(after) == 3
+    assert after[1].params == before[1].params
+    assert after[0].value == before[0].value
+    assert all(trial.state.is_finished() for trial in after)
+    assert json.loads(process.stdout)["study"] == "tiny@frames"
+
+
+def settings(folder: Path, **given: object) -> Settings:
+    chosen = space.load("tiny", folder / "spaces")
+    data = str(folder / "frames")
+    return new_settings(chosen, data, read_frames(data), **given)  # type: ignore[arg-type]
+
+
+def test_settings_are_json_both_ways_and_refuse_what_differs(tmp_path: Path) -> None:
+    make(tmp_path)
+    stored = settings(tmp_path, views=4, overrides={"epochs": "3"})
+    assert Settings.from_json(json.loads(json.dumps(stored.to_json()))) == stored
+    same = settings(tmp_path, stored=stored)
+    stored.refuse_difference(same, "tiny@frames")
+    for given, rule in (
+        ({"views": 5}, "views: 4, now 5"),
+        ({"overrides": {"epochs": "9"}}, "overrides: epochs 3, now 9"),
+        ({"overrides": {"patience": "9"}}, "patience free, now 9"),
+    ):
+        with pytest.raises(MilairError, match=rule):
+            stored.refuse_difference(settings(tmp_path, stored=stored, **given), "tiny@frames")
+    (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.9", "0.8"))
+    with pytest.raises(MilairError, match="dimensions: alpha"):
+        stored.refuse_difference(settings(tmp_path, stored=stored), "tiny@frames")
+
+
+def test_what_a_space_varies_cannot_be_fixed(tmp_path: Path) -> None:
+    make(tmp_path)
+    for path, value in (("alpha", "0.5"), ("cls_head.widths", "4"), ("cls_head", '{"type": "conv"}')):
+        with pytest.raises(MilairError, match=f"--set {path}: the space tiny varies"):
+            settings(tmp_path, overrides={path: value})
+
+
+def test_the_sample_is_searched_on_random_weights_and_fixes_its_own_size() -> None:
+    chosen = space.load("heads", space.default_folder())
+    made = new_settings(chosen, "sample", read_frames("sample"))
+    assert made.overrides == {**SAMPLE_OVERRIDES, "weights": "random"}
+    assert made.data == "sample"
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random", "brute"])
+def test_a_resumed_sampler_does_not_repeat_itself(kind: str) -> None:
+    draws = []
+    for drawn in (0, 1):
+        found = optuna.create_study(sampler=study.sampler(kind, 0, drawn))
+        draws.append([found.ask().suggest_int("x", 0, 10**9 if kind != "brute" else 1000) for _ in range(3)])
+    assert draws[0] != draws[1]
+
+
+@pytest.mark.parametrize("kind", ["median", "asha", "hyperband", "none"])
+def test_every_pruner_takes_our_steps(kind: str) -> None:
+    found = optuna.create_study(direction="maximize", pruner=study.pruner(kind, Recipe()))
+    pruned = 0
+    for number in range(30):
+        trial = found.ask()
+        for step in range(10, 1210, 10):
+            trial.report(1 - number / 30, step)
+            if trial.should_prune():
+                pruned += 1
+                found.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            found.tell(trial, 1 - number / 30)
+    assert (pruned > 0) == (kind != "none")

@@ -1,0 +1,41 @@
+"""A study that takes a second: few small frames, a small space, short epochs."""
+
+import shutil
+from pathlib import Path
+
+from milair import sample
+from milair.setup import cache_folder
+
+SPACE = '''"""How wide?"""
+from dataclasses import replace
+from milair import ConvHead, LinearHead, Recipe
+
+BASELINE = Recipe(
+    backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2, epochs=5, batch_size=16,
+    learning_rate=0.003, normalisation="data", cls_head=LinearHead("8"), reg_head=ConvHead(1, 16),
+)
+
+def space(trial):
+    return replace(
+        BASELINE,
+        cls_head=LinearHead(trial.suggest_categorical("cls_head.widths", ["4", "8", "16", "8-8"])),
+        alpha=trial.suggest_float("alpha", 0.5, 0.9),
+    )
+'''
+
+
+def make(folder: Path) -> list[str]:
+    """Write frames and a space below `folder`; the options of a search there."""
+    shutil.copytree(sample.write(cache_folder() / "tiny", labelled=24, unlabelled=2), folder / "frames")
+    (folder / "spaces").mkdir()
+    (folder / "spaces" / "tiny.py").write_text(SPACE)
+    return [
+        *("--study", "tiny", "--data", str(folder / "frames"), "--spaces", str(folder / "spaces")),
+        *("--studies", str(folder / "studies"), "--views", "2", "--devices", "cpu"),
+    ]
+
+
+def search(options: list[str], *more: str) -> int:
+    from milair.search import main
+
+    return main([*options, *more])
