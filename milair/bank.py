@@ -78,9 +78,10 @@ class Bank:
     classes: tuple[str, ...]
     mean: tuple[float, ...]  # per channel, of pictures in 0–1
     std: tuple[float, ...]
-    weights: str  # fingerprint of the backbone's
-    computed: int  # views that had to be computed now; 0 when all were found
-    megabytes: float  # on disk
+    weights: str = ""  # fingerprint of the backbone's
+    computed: int = 0  # views that had to be computed now
+    megabytes: float = 0  # on disk
+    folder: Path = Path()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -119,7 +120,7 @@ def load(
         features, new = build.rows(name, pictures, count)
         parts.append(_part(features, frames, pictures, classes, device))
         computed, size = computed + new, size + features.nbytes / 1e6
-    return Bank(parts[0], parts[1], tuple(classes), mean, std, build.weights, computed, size)
+    return Bank(parts[0], parts[1], tuple(classes), mean, std, build.weights, computed, size, folder)
 
 
 def statistics(pictures: tuple[Path, ...], recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:

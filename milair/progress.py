@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from milair.bank import Bank
     from milair.train import Epoch
 
+_SILENCE = 20  # seconds without a line, where there is no live one
+
 
 class Progress:
-    """Prints to one stream. In a terminal the last line is live; elsewhere only whole lines appear."""
+    """Prints to one stream. In a terminal the last line is live; elsewhere a whole line comes now and then."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
         self.bar: tqdm[Any] | None = None
-        self.what = ""
+        self.what = ""  # is being advanced
+        self.spoke = monotonic()
         self.goal = self.before = self.finished = 0
         self.best: float | None = None
         self.started = monotonic()
@@ -40,33 +43,30 @@ class Progress:
 
     def features(self, what: str, done: int, total: int) -> None:
         """A bank being computed: `done` of `total` views."""
-        if what != self.what:
-            self._begin(what, f"bank     {what}: {total} views to compute", total)
-        self._advance(done)
+        self._advance(what, done, total, "")
 
     def bank(self, bank: Bank) -> None:
         """A bank is open."""
         part = bank.train
         held = (part.views + 1) * len(part) + len(bank.val)
         new = f"{bank.computed} computed now" if bank.computed else "all found, none computed"
-        self.say(f"bank     {held} views of {len(part) + len(bank.val)} pictures, {new} ({bank.megabytes:.0f} MB)")
+        size = f"{bank.megabytes:.0f} MB in {bank.folder}"
+        self.say(f"bank     {held} views of {len(part) + len(bank.val)} pictures, {new} ({size})")
 
     def search(self, finished: Sequence[FrozenTrial], goal: int) -> None:
         """A search begins, with these trials finished already."""
         self.goal, self.before, self.finished, self.started = goal, len(finished), len(finished), monotonic()
         self.best = max((trial.value for trial in finished if trial.value is not None), default=None)
-        self.say(
-            f"\n{'trial':>5}  {'state':<8}  {'score':>6}  {'best':>6}  {'epochs':>6}  {'time':>6}  {'left':>6}  recipe"
+        header = (
+            f"{'trial':>5}  {'state':<8}  {'score':>6}  {'best':>6}  {'epochs':>6}  {'time':>6}  {'left':>6}  recipe"
         )
+        self.say(f"\n{header}")
 
     def epoch(self, what: str, recipe: Recipe, epoch: Epoch) -> None:
         """An epoch of what is being trained ended."""
-        if what != self.what:
-            self._begin(what, "", recipe.epochs)
         best = epoch.score if self.best is None else max(self.best, epoch.score)
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"score {epoch.score:.4f}, best {best:.4f}, {self.left()} left", refresh=False)
-        self._advance(epoch.number)
+        left = f", {self.left()} left" if self.goal else ""
+        self._advance(what, epoch.number, recipe.epochs, f"score {epoch.score:.4f}, best {best:.4f}{left}")
 
     def trial(self, trial: FrozenTrial) -> None:
         """A trial ended."""
@@ -74,13 +74,13 @@ class Progress:
             self.finished += 1
         if trial.value is not None:
             self.best = trial.value if self.best is None else max(self.best, trial.value)
-        attributes = trial.user_attrs
-        note = f"  ({attributes['note']})" if "note" in attributes else ""
-        reason = f"  {attributes['error']}" if "error" in attributes else ""
+        kept = trial.user_attrs
+        note = f"  ({kept['note']})" if "note" in kept else ""
+        reason = f"  {kept['error']}" if "error" in kept else ""
         self.say(
             f"{trial.number:>5}  {trial.state.name.lower():<8}  {_number(trial.value):>6}  {_number(self.best):>6}  "
-            f"{attributes.get('epochs', 0):>6}  {duration(attributes.get('seconds', 0)):>6}  {self.left():>6}  "
-            f"{describe(attributes['recipe'], trial.params)}{note}{reason}"
+            f"{kept.get('epochs', 0):>6}  {duration(kept.get('seconds', 0)):>6}  {self.left():>6}  "
+            f"{describe(kept['recipe'], trial.params) if 'recipe' in kept else ''}{note}{reason}"
         )
 
     def left(self) -> str:
@@ -88,17 +88,18 @@ class Progress:
         new = self.finished - self.before
         return duration((monotonic() - self.started) / new * (self.goal - self.finished)) if new else "?"
 
-    def _begin(self, what: str, line: str, total: int) -> None:
-        self.close()
-        self.what = what
-        if self.stream.isatty():
-            self.bar = tqdm(total=total, desc=what, file=self.stream, leave=False, dynamic_ncols=True)
-        elif line:
-            print(line, file=self.stream, flush=True)
-
-    def _advance(self, done: int) -> None:
+    def _advance(self, what: str, done: int, total: int, note: str) -> None:
+        if what != self.what:
+            self.close()
+            self.what, self.spoke = what, monotonic()
+            if self.stream.isatty():
+                self.bar = tqdm(total=total, desc=what, file=self.stream, leave=False, dynamic_ncols=True)
         if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(done - self.bar.n)
+        elif monotonic() - self.spoke > _SILENCE:
+            self.spoke = monotonic()
+            print(f"         {what}: {done} of {total}{', ' if note else ''}{note}", file=self.stream, flush=True)
 
 
 def describe(recipe: dict[str, Any], parameters: dict[str, Any]) -> str:

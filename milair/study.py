@@ -45,6 +45,9 @@ def open_or_create(storage: RDBStorage, name: str, space: Space, settings: Setti
     """The study of that name; a new one has the baseline in its queue."""
     if settings_of(storage, name) is None:
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(["score"])  # or the dashboard calls it "Objective 0"
         study.set_user_attr(SETTINGS, settings.to_json())
     else:
         study = optuna.load_study(study_name=name, storage=storage)

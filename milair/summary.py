@@ -123,7 +123,7 @@ def _epoch_seconds(recipe: Recipe, setup: Setup, shape: tuple[int, int, int]) ->
     seen = torch.ones(2, few, dtype=torch.bool, device=setup.device)
     labels = torch.arange(few, device=setup.device) % len(setup.frames.classes)
     part = Part(features, torch.rand(2, few, 4, device=setup.device), seen, labels)
-    bank = Bank(part, part, setup.frames.classes, (), (), "", 0, 0)
+    bank = Bank(part, part, setup.frames.classes, (), ())
     short = recipe.override({"augmentations": "1", "epochs": "2"})
     start = perf_counter()
     seconds = [(perf_counter() - start, epoch)[0] for epoch in train(short, bank, setup.device)]

@@ -16,6 +16,7 @@ LAYERS = [
     {"space", "setup", "storage", "trial", "study"},
     {"cli", "progress", "summary", "search", "retrain", "predict", "data", "__main__"},
 ]
+HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn")
 FOLDER = Path(milair.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
@@ -56,7 +57,7 @@ def test_values_are_plain(module: str) -> None:
 
 @pytest.mark.parametrize("light", ["milair", "milair.space", "milair.search", "milair.retrain", "milair.__main__"])
 def test_what_must_be_quick_imports_no_torch(light: str) -> None:
-    code = f"import sys, {light}; print([name for name in ('torch', 'optuna', 'pandas', 'sklearn') if name in sys.modules])"
+    code = f"import sys, {light}; print([name for name in {HEAVY} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -33,7 +33,7 @@ class TestEverySpace:
     def test_exploring_finds_every_parameter_that_optuna_ever_saw(self, name: str) -> None:
         chosen = space.load(name, SPACES)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
-        seen = set()
+        seen: set[str] = set()
         for _ in range(500):
             trial = study.ask()
             chosen(trial)
@@ -79,7 +79,12 @@ def test_an_unknown_name_lists_what_is_there() -> None:
 
 
 def test_a_parameter_must_be_a_path_in_the_recipe(tmp_path: Path) -> None:
-    text = "from milair import Recipe\nBASELINE = Recipe()\ndef space(trial):\n    trial.suggest_int('depth', 1, 2)\n    return BASELINE\n"
+    text = (
+        "from milair import Recipe\nBASELINE = Recipe()\n"
+        "def space(trial):\n"
+        "    trial.suggest_int('depth', 1, 2)\n"
+        "    return BASELINE\n"
+    )
     with pytest.raises(MilairError, match="'depth' is no dotted path"):
         space.load(str(write(tmp_path, text)), tmp_path).answers(Recipe())
 
@@ -96,7 +101,8 @@ def test_one_name_has_one_range(tmp_path: Path) -> None:
     text = (
         "from milair import Recipe\nBASELINE = Recipe()\n"
         "def space(trial):\n"
-        "    trial.suggest_int('epochs', 1, 2 if trial.suggest_categorical('pooling', ['own', 'grid']) == 'own' else 3)\n"
+        "    pooling = trial.suggest_categorical('pooling', ['own', 'grid'])\n"
+        "    trial.suggest_int('epochs', 1, 2 if pooling == 'own' else 3)\n"
         "    return BASELINE\n"
     )
     with pytest.raises(MilairError, match="two different ranges"):

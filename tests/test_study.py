@@ -195,7 +195,7 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path, sent: signal.S
     else:
         assert before[1].state == TrialState.RUNNING
         assert study.reclaim(load(tmp_path)) == [1]
-    process = subprocess.run(
+    again = subprocess.run(
         [
             *(sys.executable, "-m", "milair.search", "--study", "tiny", "--data", str(tmp_path / "frames")),
             *("--spaces", str(tmp_path / "spaces"), "--studies", str(tmp_path / "studies"), "--trials", "3", "--json"),
@@ -210,7 +210,7 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path, sent: signal.S
     assert after[1].params == before[1].params
     assert after[0].value == before[0].value
     assert all(trial.state.is_finished() for trial in after)
-    assert json.loads(process.stdout)["study"] == "tiny@frames"
+    assert json.loads(again.stdout)["study"] == "tiny@frames"
 
 
 def settings(folder: Path, **given: object) -> Settings:
