@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from milair import backbones, metrics
-from milair.bank import Bank, Picture, decode, load, normalise, see
+from milair.bank import Bank, load
 from milair.frames import Split, picture_hash, split
 from milair.heads import Heads
+from milair.pictures import Picture, decode, normalise, see
 from milair.recipe import Recipe
 from milair.setup import SAMPLE, read_frames
 from milair.train import train

@@ -9,7 +9,6 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 import torchvision
@@ -20,6 +19,7 @@ from milair.errors import MilairError, first_line
 GRID = 7  # a linear or convolutional head reads a 7x7 map
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_SEED = 32  # the one initialisation that "random" weights means
+_SIDE_EXITS = ("googlenet", "inception_v3")  # not a chain of layers, and pretrained on pictures scaled otherwise
 _CLASSIFIERS = ("classifier", "fc", "head", "heads")
 
 
@@ -45,13 +45,12 @@ class Backbone(nn.Module):
 
 
 def names() -> list[str]:
-    return list(torchvision.models.list_models(module=torchvision.models))
+    return [name for name in torchvision.models.list_models(module=torchvision.models) if name not in _SIDE_EXITS]
 
 
 def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Backbone:
     """The backbone with these weights, or with the seeded random ones."""
-    if name not in names():
-        raise MilairError(f"backbone '{name}' is not a torchvision classification model; e.g. squeezenet1_0, resnet18")
+    _check(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         model: Any = torchvision.models.get_model(name, weights=None)
@@ -65,6 +64,8 @@ def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Ba
         if child == "avgpool" or child in _CLASSIFIERS:
             break
         parts.append((child, module))
+    if name.startswith("densenet"):
+        parts.append(("relu", nn.ReLU()))  # in torchvision it is a function call in `forward`
     grid = nn.AdaptiveAvgPool2d(GRID)
     pool = getattr(model, "avgpool", grid) if pooling == "own" else grid
     return Backbone(nn.Sequential(*(module for _, module in parts)), pool)
@@ -78,8 +79,8 @@ def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, 
     backbone = build(name, pooling).to("meta")
     try:
         features = backbone(torch.empty(1, 3, size[1], size[0], device="meta"))
-    except RuntimeError as error:
-        raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {error}") from None
+    except (MilairError, RuntimeError, AssertionError) as error:
+        raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}") from None
     channels, rows, columns = features.shape[1:]
     return (channels, rows, columns), sum(parameter.numel() for parameter in backbone.parameters())
 
@@ -90,6 +91,7 @@ def load_state(name: str, source: str) -> dict[str, Tensor]:
     `source` is "imagenet" (torchvision's own, from its cache or its download), a file, or a folder with
     `<name>.pth`. MilairError says both ways out where none are to be had.
     """
+    _check(name)
     if source == "imagenet":
         return _torchvision_state(name)
     path = Path(source)
@@ -103,7 +105,15 @@ def load_state(name: str, source: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken file; each means the same to the reader
         raise MilairError(f"{path}: not a file of weights ({first_line(error)})") from error
+    # Anything else must stop here: None, for one, would mean random weights further on.
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise MilairError(f"{path}: not a file of weights (it must hold a state dict: names and tensors)")
     return state
+
+
+def _check(name: str) -> None:
+    if name not in names():
+        raise MilairError(f"backbone '{name}' is not a torchvision classification model; e.g. squeezenet1_0, resnet18")
 
 
 def fingerprint(state: dict[str, Tensor] | None) -> str:
@@ -112,7 +122,7 @@ def fingerprint(state: dict[str, Tensor] | None) -> str:
         return f"random-{RANDOM_SEED}"
     digest = hashlib.sha256()
     for key in sorted(state):
-        digest.update(key.encode() + state[key].contiguous().numpy().tobytes())
+        digest.update(key.encode() + state[key].detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -122,8 +132,8 @@ def _torchvision_state(name: str) -> dict[str, Tensor]:
         return dict(
             torch.hub.load_state_dict_from_url(weights.url, map_location="cpu", check_hash=True, weights_only=True)
         )
-    except (URLError, OSError, RuntimeError) as error:
+    except Exception as error:  # no network, a broken download, a broken file in the cache: one meaning to the reader
         raise MilairError(
-            f"the ImageNet weights of {name} are neither in torchvision's cache nor to be downloaded ({error}); "
-            f"give --weights FILE|DIR with {name}.pth, or --weights random"
+            f"the ImageNet weights of {name} are neither in torchvision's cache nor to be downloaded "
+            f"({first_line(error)}); give --weights FILE|DIR with {name}.pth, or --weights random"
         ) from None

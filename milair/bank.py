@@ -21,35 +21,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from PIL import Image
 from torch import Tensor
 
 from milair import augmentation, backbones
-from milair.augmentation import View
-from milair.errors import MilairError
 from milair.frames import Frame, Split, picture_hash
+from milair.pictures import VIEW_SEED, Picture, decode, normalise, see, statistics
 from milair.recipe import Recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VIEW_SEED = 32
 BATCH = 32  # pictures in one forward pass; fixed, and begun anew with each view, so that no number depends on history
 SEEN = 0.5  # a view that hides more than this share of the object is replaced by the plain picture
 _DECODED_BYTES = 1 << 30  # resized pictures kept in memory while a bank is computed
 
 Progress = Callable[[str, int, int], None]  # what, done, total
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A file and the hash of its content, which decides its views."""
-
-    path: Path
-    content: bytes
-
-    def view(self, number: int) -> View:
-        return augmentation.view(int.from_bytes(self.content[:8], "big"), number, VIEW_SEED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +66,7 @@ class Bank:
     std: tuple[float, ...]
     weights: str = ""  # fingerprint of the backbone's
     computed: int = 0  # views that had to be computed now
-    megabytes: float = 0  # on disk
+    megabytes: float = 0  # of these views on disk
     folder: Path = Path()
 
     @property
@@ -102,13 +88,9 @@ def load(
 ) -> Bank:
     """The bank of a split under a recipe's backbone, size and normalisation, computing what is missing.
 
-    `views` (K) augmented views of each training picture, at least `recipe.augmentations`; `source` says where
-    pretrained weights come from (see `backbones.load_state`). MilairError names a picture that cannot be decoded.
+    `views` (K) augmented views of each training picture; `source` says where pretrained weights come from (see
+    `backbones.load_state`). MilairError names a picture that cannot be decoded.
     """
-    if views < recipe.augmentations:
-        raise MilairError(
-            f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {views}; see --views"
-        )
     state = None if recipe.weights == "random" else backbones.load_state(recipe.backbone, source)
     mean, std = statistics(tuple(frame.path for frame in split.train), recipe)
     build = _Build(
@@ -121,28 +103,6 @@ def load(
         parts.append(_part(features, frames, pictures, classes, device))
         computed, size = computed + new, size + features.nbytes / 1e6
     return Bank(parts[0], parts[1], tuple(classes), mean, std, build.weights, computed, size, folder)
-
-
-def statistics(pictures: tuple[Path, ...], recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, of pictures in 0–1, that a recipe's normalisation means."""
-    if recipe.normalisation == "imagenet":
-        return backbones.IMAGENET_MEAN, backbones.IMAGENET_STD
-    return _own_statistics(pictures, recipe.size)
-
-
-def decode(path: Path, size: tuple[int, int]) -> Tensor:
-    """A picture as uint8 [3, height, width], resized to `size` (width, height) without keeping its aspect."""
-    try:
-        with Image.open(path) as picture:
-            resized = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise MilairError(f"{path}: cannot be decoded ({error})") from None
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-
-
-def normalise(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pictures [n, 3, height, width] in 0–1, scaled per channel."""
-    return (pictures - pictures.new_tensor(mean)[:, None, None]) / pictures.new_tensor(std)[:, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +135,7 @@ class _Build:
         shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
         total = (views + 1) * len(pictures)
         with _only_one(place, lambda: self.progress(f"waiting for another process: {name} features", 0, total)):
-            done = _rows_done(place)
+            done = _rows_done(place, len(pictures), 4 * int(np.prod(shape)))
             if done < total:
                 replace_text(place / "about.json", json.dumps(about, indent=2))
                 self._compute(place, name, pictures, done, total, shape)
@@ -209,11 +169,6 @@ class _Build:
                 done += len(batch)
                 replace_text(place / "rows.json", json.dumps(done))
                 self.progress(f"{name} features", done - start, total - start)
-
-
-def see(pixels: Tensor, picture: Picture, number: int) -> Tensor:
-    """uint8 [3, height, width] to the picture's view of that number, in 0–1."""
-    return augmentation.apply(picture.view(number), pixels.float() / 255)
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -257,18 +212,12 @@ def _only_one(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
         lock.release()
 
 
-def _rows_done(place: Path) -> int:
-    path = place / "rows.json"
-    return int(json.loads(path.read_text())) if path.is_file() else 0
-
-
-@lru_cache(maxsize=8)
-def _own_statistics(pictures: tuple[Path, ...], size: tuple[int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    sums, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    for path in pictures:
-        values = decode(path, size).double() / 255
-        sums += values.mean((1, 2))
-        squares += values.square().mean((1, 2))
-    mean = sums / len(pictures)
-    std = (squares / len(pictures) - mean.square()).sqrt()
-    return tuple(mean.tolist()), tuple(std.tolist())
+def _rows_done(place: Path, pictures: int, row_bytes: int) -> int:
+    """Rows in whole batches: what `rows.json` says, as far as the file beside it bears that out."""
+    try:
+        said = int(json.loads((place / "rows.json").read_text()))
+        done = min(said, (place / "features.f32").stat().st_size // row_bytes)
+    except (OSError, ValueError):
+        return 0
+    view, first = divmod(done, pictures)
+    return view * pictures + first // BATCH * BATCH

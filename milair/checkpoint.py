@@ -19,10 +19,11 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from milair import backbones
-from milair.bank import decode, normalise, replace_text
+from milair.bank import replace_text
 from milair.boxes import to_pixels
 from milair.errors import MilairError, first_line
 from milair.heads import Heads
+from milair.pictures import decode, normalise
 from milair.recipe import Recipe
 
 FORMAT = 1

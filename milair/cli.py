@@ -50,17 +50,22 @@ def run(
     arguments = made.parse_args(argv)
     try:
         return command(arguments) or DONE
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except MilairError as error:
         if arguments.debug:
             raise
         print(f"milair: {error}", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
+    except OSError as error:  # a full disk, a folder that may not be written: where is in the error
+        if arguments.debug:
+            raise
+        print(f"milair: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("\nmilair: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -90,7 +90,7 @@ def read(folder: Path) -> Frames:
     if not found:
         raise MilairError(f"{table}: it has no rows")
     several = sum(len(frames) > 1 for frames in found.values())
-    notes = [f"{several} frames hold several aircraft; the largest box of each is used"] if several else []
+    notes = [f"several objects in {several} of the frames; the largest box of each is used"] if several else []
     test = folder / "test.csv"
     return Frames(
         folder=folder,
@@ -151,10 +151,11 @@ def _rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, 
             if missing:
                 raise MilairError(f"{table}, row 1: column '{missing[0]}' is missing; needed are {','.join(columns)}")
             for values in reader:
+                cells = {name: (values[name] or "").strip() for name in columns}
                 for name in columns:
-                    if not values[name]:
+                    if not cells[name]:
                         raise MilairError(f"{table}, row {reader.line_num}: '{name}' is empty")
-                yield reader.line_num, values
+                yield reader.line_num, cells
     except (UnicodeDecodeError, csv.Error) as error:
         raise MilairError(f"{table}: not a CSV file in UTF-8 ({error})") from None
 
@@ -170,7 +171,7 @@ def _size(where: str, path: Path) -> tuple[int, int]:
                 return picture.size
     except FileNotFoundError:
         raise MilairError(f"{where}: there is no picture {path}") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise MilairError(f"{where}: {path} is not a readable picture ({error})") from None
 
 
@@ -192,8 +193,7 @@ def _frame(where: str, path: Path, size: tuple[int, int], values: dict[str, str]
 def _unlabelled(table: Path, pictures: Path) -> Iterator[Path]:
     for row, values in _rows(table, ("filename",)):
         path = pictures / values["filename"]
-        if not path.is_file():
-            raise MilairError(f"{table}, row {row}: there is no picture {path}")
+        _size(f"{table}, row {row}", path)
         yield path
 
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from milair.errors import MilairError
 
-_WIDTHS = re.compile(r"([1-9]\d*(-[1-9]\d*)*)?")
-_SIZE = re.compile(r"([1-9]\d*)x([1-9]\d*)")
+_WIDTHS = re.compile(r"([1-9][0-9]{0,3}(-[1-9][0-9]{0,3})*)?")
+_SIZE = re.compile(r"([1-9][0-9]*)x([1-9][0-9]*)")
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 4096
 
 
@@ -31,7 +31,7 @@ class LinearHead:
             isinstance(self.widths, str) and _WIDTHS.fullmatch(self.widths) is not None,
             "widths",
             self.widths,
-            "whole numbers joined by '-', such as '768-256'",
+            "whole numbers from 1 to 9999 joined by '-', such as '768-256'",
         )
 
     @property
@@ -115,6 +115,8 @@ class Recipe:
             ("seed", _whole(self.seed, 0, 2**31 - 1), "a whole number from 0 to 2147483647"),
         ):
             _rule(holds, name, getattr(self, name), rule)
+        for name in ("alpha", "learning_rate", "weight_decay"):  # 1 and 1.0 are one recipe, in JSON too
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -149,13 +151,14 @@ class Recipe:
             if leaf not in target:
                 raise MilairError(f"--set {path}={text}: a recipe has no field '{path}'; it has {', '.join(values)}")
             target[leaf] = _parse(path, text, target[leaf])
+            values = Recipe.from_json(values).to_json()  # a head set as a whole has all its fields for the next path
         return Recipe.from_json(values)
 
 
 def _head(name: str, values: object) -> Head:
     if isinstance(values, Head):
         return values
-    if not isinstance(values, Mapping) or values.get("type") not in _HEADS:
+    if not isinstance(values, Mapping) or values.get("type") not in tuple(_HEADS):
         raise MilairError(f"recipe: {name} is {values!r}; it must have a type, 'linear' or 'conv'")
     kind = _HEADS[values["type"]]
     arguments = {key: value for key, value in values.items() if key != "type"}

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 from milair import __version__, cli
 
 if TYPE_CHECKING:
+    import optuna
+
+    from milair.progress import Progress
     from milair.setup import Setup
+    from milair.trial import Objective
 
 _TRIALS, _SAMPLE_TRIALS = 40, 12
 
@@ -85,37 +89,37 @@ def command(options: argparse.Namespace) -> None:
     if opened is None:
         console.say(summary.dry_run(chosen, shared, options.seed))
         return
-    trials = options.trials if options.trials is not None else _SAMPLE_TRIALS if data == setup.SAMPLE else _TRIALS
     if stored is None:
-        shared.bank(
-            shared.recipe(chosen.baseline)
-        )  # before there is a study: it may have to say that weights are missing
+        shared.bank(shared.recipe(chosen.baseline))  # weights may be missing: say so before there is a study
     found = study.open_or_create(opened, name, chosen, settings)
-    finished = study.finished(found)
-    if len(finished) >= trials:
-        console.say(f"\n{len(finished)} trials are finished and --trials is {trials}: nothing to do")
-    else:
-        shared.bank(shared.recipe(chosen.baseline))
-        found.sampler = study.sampler(options.sampler, options.seed, len(found.get_trials(deepcopy=False)))
-        found.pruner = study.pruner(options.pruner, shared.recipe(chosen.baseline))
-        console.search(finished, trials)
-        try:
-            study.run(
-                found,
-                Objective(chosen, shared, console.epoch),
-                trials=trials,
-                timeout=options.timeout,
-                ended=console.trial,
-            )
-        finally:
-            console.close()
+    _go_on(options, found, Objective(chosen, shared, console.epoch), console)
     result = summary.summary(found, shared, url)
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        console.say(
-            summary.text(result, cli.places(options), options.studies / "models", shared.split.val[0].path.parent)
-        )
+        pictures = shared.split.val[0].path.parent
+        console.say(summary.text(result, cli.places(options), options.studies / "models", pictures))
+
+
+def _go_on(options: argparse.Namespace, found: optuna.Study, objective: Objective, console: Progress) -> None:
+    """Run what is missing to the total of trials that was asked for."""
+    from milair import setup, study
+
+    shared, finished = objective.setup, study.finished(found)
+    default = _SAMPLE_TRIALS if shared.settings.data == setup.SAMPLE else _TRIALS
+    trials = default if options.trials is None else options.trials
+    if len(finished) >= trials:
+        console.say(f"\n{len(finished)} trials are finished and --trials is {trials}: nothing to do")
+        return
+    baseline = shared.recipe(objective.space.baseline)
+    shared.bank(baseline)
+    found.sampler = study.sampler(options.sampler, options.seed, len(found.get_trials(deepcopy=False)))
+    found.pruner = study.pruner(options.pruner, baseline)
+    console.search(finished, trials)
+    try:
+        study.run(found, objective, trials=trials, timeout=options.timeout, ended=console.trial)
+    finally:
+        console.close()
 
 
 def _describe(shared: Setup) -> str:

@@ -146,16 +146,25 @@ def new_settings(
         for name in dimensions:
             if name == path or name.startswith(f"{path}.") or path.startswith(f"{name.rpartition('.')[0]}."):
                 raise MilairError(f"--set {path}: the space {space.name} varies {name}; a study cannot fix it as well")
-    space.baseline.override(fixed)
+    needed = _most_views(space.baseline.override(fixed), dimensions)
+    views = views or max(default_views, needed)
+    if views < needed:
+        raise MilairError(f"--views {views}: an epoch of {needed} views cannot be drawn from a bank of {views}")
     return Settings(
         space=space.name,
         dimensions=dimensions,
         data=data if is_sample else str(Path(data).resolve()),
         fingerprint=fingerprint(frames.labelled),
         source=source if source == "imagenet" else str(Path(source).resolve()),
-        views=views or default_views,
+        views=views,
         overrides=fixed,
     )
+
+
+def _most_views(recipe: Recipe, dimensions: dict[str, Any]) -> int:
+    """The most views of a picture that an epoch of any trial draws."""
+    domain = dimensions.get("augmentations", {"choices": [recipe.augmentations]})
+    return int(max(domain.get("choices") or domain["int"]))
 
 
 def read_frames(data: str) -> Frames:

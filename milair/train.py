@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from milair import metrics
 from milair.bank import Bank, Part
+from milair.errors import MilairError
 from milair.heads import Heads
 from milair.metrics import Metrics
 from milair.recipe import Recipe
@@ -47,8 +48,10 @@ def train(recipe: Recipe, bank: Bank, device: torch.device) -> Iterator[Epoch]:
 
     Every epoch sees each training picture in `recipe.augmentations` different views out of the bank's. Each
     epoch seeds itself, so that the same recipe on the same kind of device with the same number of threads
-    gives the same numbers, whatever else the process did in between.
+    gives the same numbers, whatever else the process did in between. MilairError if the bank has too few views.
     """
+    if recipe.augmentations > bank.train.views:
+        raise MilairError(f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {bank.train.views}")
     _deterministic(device)
     with _seeded(recipe.seed, 0, device):
         heads = Heads(recipe, bank.shape, len(bank.classes)).to(device)
@@ -65,7 +68,7 @@ def train(recipe: Recipe, bank: Bank, device: torch.device) -> Iterator[Epoch]:
         with _seeded(recipe.seed, number, device):
             learned = _learn(heads, optimizer, recipe, bank.train)
         val = evaluate(heads, bank.val, recipe.alpha)
-        if best is None or val.loss < best.loss:
+        if best is None or not val.loss >= best.loss:  # also when the best so far is not a number
             best, best_number = val, number
         passes = number * recipe.augmentations
         yield Epoch(number, passes, learned, val, best, best_number, perf_counter() - start, heads)

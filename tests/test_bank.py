@@ -14,7 +14,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from milair import ConvHead, LinearHead, MilairError, Recipe, augmentation, backbones, bank
+from milair import ConvHead, LinearHead, MilairError, Recipe, augmentation, backbones, bank, pictures
 from milair.bank import Bank
 from milair.frames import Frame, Split, picture_hash
 
@@ -41,7 +41,7 @@ def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_p
             key = int.from_bytes(picture_hash(frame.path)[:8], "big")
             pixels = np.asarray(Image.open(frame.path).convert("RGB").resize((64, 48), Image.Resampling.BILINEAR))
             for number in range(part.views + 1):
-                view = augmentation.view(key, number, bank.VIEW_SEED)
+                view = augmentation.view(key, number, pictures.VIEW_SEED)
                 picture = augmentation.apply(view, torch.tensor(pixels).permute(2, 0, 1) / 255)
                 expected = backbone(((picture - mean) / std)[None])[0]
                 assert torch.allclose(part.features[number, index], expected, atol=1e-5)
@@ -159,16 +159,11 @@ def test_an_object_that_has_left_the_view_is_not_seen(small_split: Split, tmp_pa
     picture[:, 10:30, 4:20] = 1
     for index, frame in enumerate(split.train):
         for number in range(9):
-            view = bank.Picture(frame.path, picture_hash(frame.path)).view(number)
+            view = pictures.Picture(frame.path, picture_hash(frame.path)).view(number)
             shown = augmentation.apply(replace(view, brightness=0.0, contrast=1.0, blur=False), picture)
             share = shown.sum().item() / (picture.sum().item() * view.scale**2)
             assert seen[number, index] == (share > 0.5), (view, share)
     assert not seen.all()
-
-
-def test_an_epoch_of_more_views_than_the_bank_holds_is_refused(small_split: Split, tmp_path: Path) -> None:
-    with pytest.raises(MilairError, match="an epoch of 2 views cannot be drawn from a bank of 1; see --views"):
-        load(small_split, tmp_path, views=1)
 
 
 def test_progress_comes_to_its_total(small_split: Split, tmp_path: Path) -> None:
@@ -218,7 +213,7 @@ def test_pictures_of_every_mode_keep_their_light(tmp_path: Path, mode: str) -> N
     else:
         picture = picture.convert(mode)
     picture.save(tmp_path / "a.tiff")
-    columns = bank.decode(tmp_path / "a.tiff", (64, 64)).float().mean((0, 1))
+    columns = pictures.decode(tmp_path / "a.tiff", (64, 64)).float().mean((0, 1))
     assert np.abs(columns.numpy() - np.linspace(0, 255, 64)).max() < (60 if mode in "1P" else 4)
 
 
@@ -226,7 +221,7 @@ def test_a_transparent_palette_is_read_without_a_warning(tmp_path: Path) -> None
     picture = Image.new("P", (40, 40), 1)
     picture.putpalette([0, 0, 0, 10, 20, 30])
     picture.save(tmp_path / "a.png", transparency=b"\x00\x80")
-    assert bank.decode(tmp_path / "a.png", (32, 32))[:, 5, 5].tolist() == [10, 20, 30]
+    assert pictures.decode(tmp_path / "a.png", (32, 32))[:, 5, 5].tolist() == [10, 20, 30]
 
 
 def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_refused(
@@ -234,10 +229,10 @@ def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_refused(
 ) -> None:
     Image.new("RGB", (80, 60), (9, 9, 9)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 60 - 1)
-    assert bank.decode(tmp_path / "a.png", (32, 32)).eq(9).all()
+    assert pictures.decode(tmp_path / "a.png", (32, 32)).eq(9).all()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 60 // 2 - 1)
     with pytest.raises(MilairError, match=r"a\.png: cannot be decoded"):
-        bank.decode(tmp_path / "a.png", (32, 32))
+        pictures.decode(tmp_path / "a.png", (32, 32))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from milair import ConvHead, LinearHead, Recipe, metrics
 from milair.bank import Bank, Part
+from milair.errors import MilairError
 from milair.heads import Heads
 from milair.metrics import Metrics
 from milair.train import Epoch, _batches, evaluate, train
@@ -63,6 +64,11 @@ def test_the_same_seed_gives_the_same_epochs_bit_for_bit() -> None:
     assert [numbers(epoch) for epoch in first] == [numbers(epoch) for epoch in second]
     theirs = weights(second[-1].heads)
     assert all(torch.equal(value, theirs[name]) for name, value in weights(first[-1].heads).items())
+
+
+def test_an_epoch_of_more_views_than_the_bank_holds_is_refused() -> None:
+    with pytest.raises(MilairError, match="an epoch of 99 views cannot be drawn from a bank of"):
+        next(train(replace(RECIPE, augmentations=99), bank(), CPU))
 
 
 def test_another_seed_gives_other_epochs() -> None:

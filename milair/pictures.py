@@ -1,0 +1,76 @@
+"""Picture files as tensors: decoding to a size, the views of a picture, normalising for a backbone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from milair import augmentation, backbones
+from milair.augmentation import View
+from milair.errors import MilairError
+from milair.recipe import Recipe
+
+VIEW_SEED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file and the hash of its content, which decides its views."""
+
+    path: Path
+    content: bytes
+
+    def view(self, number: int) -> View:
+        return augmentation.view(int.from_bytes(self.content[:8], "big"), number, VIEW_SEED)
+
+
+def see(pixels: Tensor, picture: Picture, number: int) -> Tensor:
+    """uint8 [3, height, width] to the picture's view of that number, in 0–1."""
+    return augmentation.apply(picture.view(number), pixels.float() / 255)
+
+
+def statistics(pictures: tuple[Path, ...], recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, of pictures in 0–1, that a recipe's normalisation means."""
+    if recipe.normalisation == "imagenet":
+        return backbones.IMAGENET_MEAN, backbones.IMAGENET_STD
+    return _own_statistics(pictures, recipe.size)
+
+
+def decode(path: Path, size: tuple[int, int]) -> Tensor:
+    """A picture as uint8 [3, height, width], resized to `size` (width, height) without keeping its aspect."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and of transparent palettes
+            with Image.open(path) as file:
+                picture: Image.Image = file
+                if file.mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
+                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+                resized = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MilairError(f"{path}: cannot be decoded ({error})") from None
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def normalise(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pictures [n, 3, height, width] in 0–1, scaled per channel."""
+    return (pictures - pictures.new_tensor(mean)[:, None, None]) / pictures.new_tensor(std)[:, None, None]
+
+
+@lru_cache(maxsize=8)
+def _own_statistics(pictures: tuple[Path, ...], size: tuple[int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    sums, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for path in pictures:
+        values = decode(path, size).double() / 255
+        sums += values.mean((1, 2))
+        squares += values.square().mean((1, 2))
+    mean = sums / len(pictures)
+    std = (squares / len(pictures) - mean.square()).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())
