@@ -90,7 +90,8 @@ def read(folder: Path) -> Frames:
     if not found:
         raise MilairError(f"{table}: it has no rows")
     several = sum(len(frames) > 1 for frames in found.values())
-    notes = [f"several objects in {several} of the frames; the largest box of each is used"] if several else []
+    hold = "frame holds" if several == 1 else "frames hold"
+    notes = [f"{several} {hold} several objects; the largest box of each is used"] if several else []
     test = folder / "test.csv"
     return Frames(
         folder=folder,
