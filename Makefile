@@ -24,7 +24,7 @@ clean:
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "milair needs Python 3.11 or newer; none was found"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/installed: pyproject.toml | .venv/bin/python
 	$(RUN) -m pip install --quiet --editable .

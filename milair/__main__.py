@@ -21,8 +21,10 @@ def main(argv: list[str] | None = None) -> int:
     if words and words[0] in COMMANDS:
         return int(import_module(f"milair.{words[0]}").main(words[1:]))
     listing = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
-    print(f"milair {__version__}\n\n{listing}\n\nmilair COMMAND --help tells more", file=sys.stderr)
-    return DONE if words in (["--help"], ["-h"], ["--version"]) else WRONG_USE
+    asked = words in (["--help"], ["-h"], ["--version"])
+    text = f"milair {__version__}\n\n{listing}\n\nmilair COMMAND --help tells more"
+    print(text, file=sys.stdout if asked else sys.stderr)
+    return DONE if asked else WRONG_USE
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ class Detector(nn.Module):
 def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
     """Write a checkpoint; `about` is kept beside what the model needs. The JSON comes last and makes it complete."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").unlink(missing_ok=True)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
     beside = folder / f".model.{os.getpid()}"
     beside.write_bytes(serialise(tensors))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from milair import __version__
-from milair.errors import MilairError, UsageError
+from milair.errors import MilairError, UsageError, first_line
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -37,35 +38,56 @@ def add_places(made: argparse.ArgumentParser) -> None:
     made.add_argument("--devices", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N; default: auto")
 
 
+def storage_url(options: argparse.Namespace) -> str:
+    from milair import storage
+
+    return str(options.storage or storage.default_url(options.studies))
+
+
 def places(options: argparse.Namespace) -> list[str]:
-    """The options by which another command finds the same study."""
-    studies = [] if options.studies == Path("studies") else ["--studies", str(options.studies)]
-    return studies + (["--storage", options.storage] if options.storage else [])
+    """The options by which another command finds the same study, bank and device."""
+    studies = None if options.studies == Path("studies") else options.studies
+    device = None if options.devices == "auto" else options.devices
+    given = {"--studies": studies, "--storage": options.storage, "--bank": options.bank, "--devices": device}
+    return [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a command as Ctrl-C does, so that a trial in hand goes back to the queue."""
 
 
 def run(
-    command: Callable[[argparse.Namespace], int | None], made: argparse.ArgumentParser, argv: Sequence[str] | None
+    command: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> int:
     """Parse, run, and turn what went wrong into one line and an exit status."""
     arguments = made.parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        return command(arguments) or DONE
+        command(arguments)
+        return DONE
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except MilairError as error:
+    except KeyboardInterrupt as interrupt:
+        print("milair: interrupted", file=sys.stderr)
+        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+    except Exception as error:
         if arguments.debug:
             raise
-        print(f"milair: {error}", file=sys.stderr)
+        print(f"milair: {_line(error)}", file=sys.stderr)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
-    except OSError as error:  # a full disk, a folder that may not be written: where is in the error
-        if arguments.debug:
-            raise
-        print(f"milair: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("\nmilair: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return INTERRUPTED
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, MilairError):
+        return str(error)
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written
+        return f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
+    return f"{type(error).__name__}: {first_line(error)} (--debug shows where)"
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:

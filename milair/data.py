@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from milair import cli
-from milair.errors import MilairError
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -28,10 +27,7 @@ def command(options: argparse.Namespace) -> None:
     from milair import frames, sample
 
     if options.action == "sample":
-        try:
-            sample.write(options.folder)
-        except OSError as error:
-            raise MilairError(str(error)) from None
+        sample.write(options.folder)
     read = frames.read(options.folder)
     split = frames.split(read.labelled)
     print(read.describe())

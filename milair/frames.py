@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -113,13 +114,18 @@ def split(frames: Sequence[Frame]) -> Split:
             raise MilairError(f"class '{name}' has {count} frame; a stratified split needs at least 2 of each class")
     if len(counts) < 2:
         raise MilairError(f"all frames are of class '{classes[0]}'; a search needs at least two classes")
-    held = -(-len(frames) // 4)
+    held = math.ceil(VALIDATION_SHARE * len(frames))
     if held < len(counts):
         raise MilairError(
-            f"{len(frames)} frames of {len(counts)} classes: a quarter of them ({held}) cannot hold every class"
+            f"{len(frames)} frames of {len(counts)} classes: the {held} to judge by cannot hold every class"
         )
     ids = [classes.index(frame.label) for frame in frames]
     train, val = train_test_split(frames, test_size=VALIDATION_SHARE, random_state=SPLIT_SEED, stratify=ids)
+    missing = [name for name in classes if name not in {frame.label for frame in val}]
+    if missing:
+        raise MilairError(
+            f"class '{missing[0]}' has {counts[missing[0]]} frames, too few for one of them to fall into validation"
+        )
     return Split(tuple(train), tuple(val))
 
 

@@ -19,6 +19,7 @@ from milair.errors import MilairError
 from milair.recipe import Recipe
 
 VIEW_SEED = 32
+_LEAST_STD = 1 / 255  # of a channel that is the same everywhere, as in false-colour frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +73,6 @@ def _own_statistics(pictures: tuple[Path, ...], size: tuple[int, int]) -> tuple[
         sums += values.mean((1, 2))
         squares += values.square().mean((1, 2))
     mean = sums / len(pictures)
-    std = (squares / len(pictures) - mean.square()).sqrt()
+    variance = squares / len(pictures) - mean.square()
+    std = variance.clamp(min=_LEAST_STD**2).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())

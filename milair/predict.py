@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milair import cli
-from milair.errors import MilairError
+from milair.errors import MilairError, UsageError
 
 if TYPE_CHECKING:
     from milair.checkpoint import Prediction
@@ -37,6 +37,7 @@ def command(options: argparse.Namespace) -> None:
     from milair import checkpoint, setup
 
     paths = find(options.pictures)
+    targets = drawn(paths, options.draw) if options.draw else {}
     detector = checkpoint.load(options.model, setup.open_device(options.devices))
     found = []
     for prediction in detector.predict(paths):
@@ -45,7 +46,7 @@ def command(options: argparse.Namespace) -> None:
             f"{prediction.path}  {prediction.label} {prediction.probability:.0%}  {' '.join(map(str, prediction.box))}"
         )
         if options.draw:
-            draw(prediction, options.draw)
+            draw(prediction, targets[prediction.path])
     if options.csv:
         write_csv(found, options.csv)
     for place in (options.csv, options.draw):
@@ -78,23 +79,35 @@ def write_csv(predictions: Iterable[Prediction], path: Path) -> None:
         writer.writerows([made.path.name, made.label, *made.box] for made in predictions)
 
 
-def draw(prediction: Prediction, folder: Path) -> Path:
-    """Write the picture with the box and the class on it, as a JPEG of the same name."""
+def drawn(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each picture is drawn to. UsageError if that would overwrite a picture, or two would share a name."""
+    targets: dict[Path, Path] = {}
+    for path in paths:
+        target = folder / f"{path.stem}.jpeg"
+        if target in targets.values():
+            raise UsageError(f"--draw {folder}: two pictures are called {path.stem}; draw their folders one by one")
+        if target.exists() and target.resolve() in {other.resolve() for other in paths}:
+            raise UsageError(f"--draw {folder}: that would overwrite {target}, one of the pictures")
+        targets[path] = target
+    return targets
+
+
+def draw(prediction: Prediction, target: Path) -> None:
+    """Write the picture with the box and the class on it, as a JPEG."""
     from PIL import Image, ImageDraw, ImageFont
 
-    folder.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(prediction.path) as opened:
         picture = opened.convert("RGB")
     pen, unit = ImageDraw.Draw(picture), max(picture.height // 180, 1)
     xmin, ymin, xmax, ymax = prediction.box
     pen.rectangle((xmin, ymin, xmax - 1, ymax - 1), outline=_LINE, width=unit)
     text, font = f"{prediction.label} {prediction.probability:.0%}", ImageFont.load_default(8 * unit)
-    place = pen.textbbox((xmin, max(ymin - 11 * unit, 0)), text, font=font)
-    pen.rectangle((place[0] - unit, place[1] - unit, place[2] + unit, place[3] + unit), fill=_LINE)
-    pen.text((xmin, max(ymin - 11 * unit, 0)), text, fill="white", font=font)
-    path = folder / f"{prediction.path.stem}.jpeg"
-    picture.save(path, quality=90)
-    return path
+    corner = (xmin, max(ymin - 11 * unit, 0))
+    left, top, right, bottom = pen.textbbox(corner, text, font=font)
+    pen.rectangle((left - unit, top - unit, right + unit, bottom + unit), fill=_LINE)
+    pen.text(corner, text, fill="white", font=font)
+    picture.save(target, quality=90)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What a search shows: a line per trial, a live line in a terminal, and the table at its end."""
+"""What a search shows while it runs: a line per trial, and a live one in a terminal."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from milair.errors import MilairError
+from milair.errors import MilairError, UsageError
 
 _WIDTHS = re.compile(r"([1-9][0-9]{0,3}(-[1-9][0-9]{0,3})*)?")
 _SIZE = re.compile(r"([1-9][0-9]*)x([1-9][0-9]*)")
@@ -65,7 +65,7 @@ _HEADS: dict[str, type[LinearHead] | type[ConvHead]] = {"linear": LinearHead, "c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One training, complete. The defaults are the document's best run (validation score 0.8218).
+    """One training, complete. The defaults are the document's best run, but for its normalisation ("data").
 
     `backbone` is a torchvision classification model; `pooling` "grid" brings its last map to 7x7, "own" uses
     the model's own pooling; `normalisation` scales pictures by ImageNet's or by the training set's own
@@ -149,7 +149,7 @@ class Recipe:
                 if not isinstance(target, dict):
                     target = {}
             if leaf not in target:
-                raise MilairError(f"--set {path}={text}: a recipe has no field '{path}'; it has {', '.join(values)}")
+                raise UsageError(f"--set {path}={text}: a recipe has no field '{path}'; it has {', '.join(values)}")
             target[leaf] = _parse(path, text, target[leaf])
             values = Recipe.from_json(values).to_json()  # a head set as a whole has all its fields for the next path
         return Recipe.from_json(values)
@@ -177,7 +177,7 @@ def _parse(path: str, text: str, current: object) -> object:
         return type(current)(text)  # type: ignore[call-arg]
     except ValueError:
         kind = "JSON" if isinstance(current, dict) else type(current).__name__
-        raise MilairError(f"--set {path}={text}: {path} takes a value of type {kind}") from None
+        raise UsageError(f"--set {path}={text}: {path} takes a value of type {kind}") from None
 
 
 def _whole(value: object, low: int, high: int) -> bool:

@@ -48,14 +48,17 @@ class Trained:
     epoch: int
     metrics: Metrics
     state: dict[str, Any]  # of the heads, at that epoch
+    then: Metrics | None  # the best so far after as many epochs as the trial had: one that was pruned had fewer
 
 
 def command(options: argparse.Namespace) -> None:
     from milair import storage
     from milair.progress import Progress
 
+    if options.on == "all" and options.seeds > 1:
+        raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
     console = Progress()
-    found = storage.load_study(storage.open_storage(_url(options), create=False), options.study)
+    found = storage.load_study(storage.open_storage(cli.storage_url(options), create=False), options.study)
     trial = _pick(found, options.trial)
     setup = _setup(found, options, console)
     recipe = Recipe.from_json(trial.user_attrs["recipe"])
@@ -63,35 +66,32 @@ def command(options: argparse.Namespace) -> None:
     if options.on == "all":
         epoch = trial.user_attrs["epoch"]  # nothing is held back to tell when to stop: stop where the trial was best
         recipe, setup = replace(recipe, epochs=epoch, patience=epoch), setup.on_all_frames()
+    if setup.bank(recipe).weights != trial.user_attrs["weights"]:
+        raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
     runs = []
     for seed in range(recipe.seed, recipe.seed + options.seeds):
-        runs.append(train_again(replace(recipe, seed=seed), setup, console, last=options.on == "all"))
+        runs.append(_train(replace(recipe, seed=seed), setup, console, trial.user_attrs["epochs"], options.on == "all"))
         console.say(_line(runs[-1]) if options.on == "train" else f"seed {seed}: trained on all frames")
     if options.on == "train":
         console.say(_compare(trial, runs))
     out = options.out or options.studies / "models" / f"{found.study_name}-{trial.number}"
     _save(out, runs[0], setup, found, trial, options.on)
-    console.say(f"model saved in {out}")
+    console.say(f"model of seed {recipe.seed} saved in {out}")
 
 
-def train_again(recipe: Recipe, setup: Setup, console: Progress, *, last: bool) -> Trained:
+def _train(recipe: Recipe, setup: Setup, console: Progress, epochs: int, last: bool) -> Trained:
     """Train a recipe and keep the heads of its best epoch, or of its last one."""
     from milair.train import train
 
-    bank = setup.bank(recipe)
-    kept: Trained | None = None
-    for epoch in train(recipe, bank, setup.device):
+    kept, then = None, None
+    for epoch in train(recipe, setup.bank(recipe), setup.device):
         console.epoch(f"seed {recipe.seed}", recipe, epoch)
+        if epoch.number == epochs:
+            then = epoch.best
         if epoch.improved or last:
-            kept = Trained(recipe, epoch.number, epoch.val, deepcopy(epoch.heads.state_dict()))
+            kept = Trained(recipe, epoch.number, epoch.val, deepcopy(epoch.heads.state_dict()), None)
     assert kept is not None  # the first epoch always improves
-    return kept
-
-
-def _url(options: argparse.Namespace) -> str:
-    from milair import storage
-
-    return options.storage or storage.default_url(options.studies)
+    return replace(kept, then=then)
 
 
 def _pick(found: optuna.Study, which: str) -> FrozenTrial:
@@ -120,7 +120,8 @@ def _setup(found: optuna.Study, options: argparse.Namespace, console: Progress) 
     from milair.frames import fingerprint
 
     settings = study.stored_settings(found)
-    settings = replace(settings, data=options.data or settings.data, source=options.weights or settings.source)
+    data = setup.data_place(options.data) if options.data else settings.data
+    settings = replace(settings, data=data, source=options.weights or settings.source)
     frames = setup.read_frames(settings.data)
     now = replace(settings, fingerprint=fingerprint(frames.labelled))
     settings.refuse_difference(now, found.study_name)
@@ -139,7 +140,7 @@ def _compare(trial: FrozenTrial, runs: list[Trained]) -> str:
     """How near the first run came to the trial, and the spread over seeds."""
     from statistics import mean, stdev
 
-    first = runs[0].metrics.to_json()
+    first = (runs[0].then or runs[0].metrics).to_json()
     difference = max(abs(first[name] - trial.user_attrs[name]) for name in first)
     lines = [f"largest difference from the trial's own metrics: {difference:.1e}"]
     if len(runs) > 1:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import optuna
 
     from milair.progress import Progress
+    from milair.recipe import Recipe
     from milair.setup import Setup
     from milair.trial import Objective
 
@@ -41,11 +42,14 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
     made.add_argument("--epochs", type=cli.whole(1), metavar="N", help="the same as --set epochs=N")
     made.add_argument(
-        "--views", type=cli.whole(1), metavar="K", help="augmented views of a picture in the bank; default: 12"
+        "--views",
+        type=cli.whole(1),
+        metavar="K",
+        help="augmented views of a picture in the bank; default: 12 (sample: 4)",
     )
     made.add_argument("--name", help="name of the study; default: SPACE@DATA")
     made.add_argument("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    made.add_argument("--sampler", choices=("tpe", "random", "brute"), default="tpe", help="default: tpe")
+    made.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="default: tpe")
     made.add_argument(
         "--pruner", choices=("median", "asha", "hyperband", "none"), default="median", help="default: median"
     )
@@ -66,13 +70,15 @@ def command(options: argparse.Namespace) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Progress(sys.stderr if options.json else sys.stdout)
     chosen = space.load(options.study, options.spaces or space.default_folder())
-    data = options.data or setup.SAMPLE
-    name = options.name or f"{chosen.name}@{setup.data_name(data)}"
-    url = options.storage or storage.default_url(options.studies)
+    url = cli.storage_url(options)
+    data = setup.data_place(options.data)
+    name = options.name or f"{chosen.name}@{Path(data).name}"
     console.say(f"milair {__version__}, study {name} in {url}\n{chosen.question}\n")
-    frames = setup.read_frames(data)
     opened = None if options.dry_run else storage.open_storage(url)
     stored = study.settings_of(opened, name) if opened else None
+    if stored is not None and options.data is None:
+        data = stored.data
+    frames = setup.read_frames(data)
     settings = setup.new_settings(
         chosen,
         data,
@@ -85,7 +91,7 @@ def command(options: argparse.Namespace) -> None:
     if stored is not None:
         stored.refuse_difference(settings, name)
     shared = setup.open_setup(settings, frames, options.devices, options.bank, console)
-    console.say(_describe(shared))
+    console.say(_describe(shared, shared.recipe(chosen.baseline)))
     if opened is None:
         console.say(summary.dry_run(chosen, shared, options.seed))
         return
@@ -118,21 +124,25 @@ def _go_on(options: argparse.Namespace, found: optuna.Study, objective: Objectiv
     console.search(finished, trials)
     try:
         study.run(found, objective, trials=trials, timeout=options.timeout, ended=console.trial)
+    except KeyboardInterrupt:
+        console.say("the trial in hand is back in the queue; the same command goes on where this one stopped")
+        raise
     finally:
         console.close()
 
 
-def _describe(shared: Setup) -> str:
+def _describe(shared: Setup, baseline: Recipe) -> str:
     """The data, the weights and the device, in a few lines."""
     import torch
 
+    from milair.frames import SPLIT_SEED
+
     settings, split = shared.settings, shared.split
     fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
-    is_random = settings.overrides.get("weights") == "random"
-    weights = "random (seeded); --weights imagenet takes real ones" if is_random else f"pretrained ({settings.source})"
+    weights = "random (seeded)" if baseline.weights == "random" else f"pretrained ({settings.source})"
     lines = [
         shared.frames.describe(),
-        f"split    {len(split.train)} to learn from, {len(split.val)} to judge by (stratified, seed 42)",
+        f"split    {len(split.train)} to learn from, {len(split.val)} to judge by (stratified, seed {SPLIT_SEED})",
         f"weights  {weights}",
         f"device   {shared.device}, {torch.get_num_threads()} threads",
     ]

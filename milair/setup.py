@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from milair.errors import MilairError
+from milair.errors import MilairError, UsageError, first_line
 from milair.frames import SPLIT_SEED, VALIDATION_SHARE, Frames, Split, fingerprint, read, split
 from milair.recipe import Recipe
 from milair.space import Space
@@ -140,20 +140,21 @@ def new_settings(
         fixed = fixed | {"weights": "random"}
     elif weights is not None:
         source = weights
-        fixed = fixed | {"weights": "pretrained"} if "weights" in fixed else fixed
+        if space.baseline.override(fixed).weights == "random":
+            fixed = fixed | {"weights": "pretrained"}
     dimensions = space.dimensions()
     for path in fixed:
         for name in dimensions:
             if name == path or name.startswith(f"{path}.") or path.startswith(f"{name.rpartition('.')[0]}."):
-                raise MilairError(f"--set {path}: the space {space.name} varies {name}; a study cannot fix it as well")
+                raise UsageError(f"--set {path}: the space {space.name} varies {name}; a study cannot fix it as well")
     needed = _most_views(space.baseline.override(fixed), dimensions)
     views = views or max(default_views, needed)
     if views < needed:
-        raise MilairError(f"--views {views}: an epoch of {needed} views cannot be drawn from a bank of {views}")
+        raise UsageError(f"--views {views}: an epoch of {needed} views cannot be drawn from a bank of {views}")
     return Settings(
         space=space.name,
         dimensions=dimensions,
-        data=data if is_sample else str(Path(data).resolve()),
+        data=data,
         fingerprint=fingerprint(frames.labelled),
         source=source if source == "imagenet" else str(Path(source).resolve()),
         views=views,
@@ -168,7 +169,7 @@ def _most_views(recipe: Recipe, dimensions: dict[str, Any]) -> int:
 
 
 def read_frames(data: str) -> Frames:
-    """The frames of a folder, or of the built-in sample, which is drawn into the cache folder first."""
+    """The frames of a place in settings; the built-in sample is drawn into the cache folder first."""
     if data != SAMPLE:
         return read(Path(data))
     from milair import sample
@@ -188,8 +189,9 @@ def open_setup(
     return Setup(settings, frames, split(frames.labelled), folder, open_device(device), listener)
 
 
-def data_name(data: str) -> str:
-    return data if data == SAMPLE else Path(data).resolve().name
+def data_place(folder: str | Path | None) -> str:
+    """How settings name where frames lie: an absolute path, or "sample" for the built-in ones."""
+    return SAMPLE if folder is None else str(Path(folder).resolve())
 
 
 def cache_folder() -> Path:
@@ -209,7 +211,7 @@ def open_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise MilairError(f"--devices {name}: not to be had here ({str(error).splitlines()[0]})") from None
+        raise MilairError(f"--devices {name}: not to be had here ({first_line(error)})") from None
     return device
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from milair.errors import MilairError
+from milair.errors import MilairError, first_line
 from milair.recipe import Recipe
 
 Value = str | int | float | bool | None
@@ -43,10 +43,20 @@ class Space:
     def __call__(self, trial: Trial) -> Recipe:
         return self.function(trial)
 
+    def _ask(self, trial: Trial) -> Recipe:
+        try:
+            return self(trial)
+        except MilairError:
+            raise
+        except Exception as error:  # the function is the user's, as the file is
+            raise MilairError(
+                f"{self.path}: space(trial) failed ({type(error).__name__}: {first_line(error)})"
+            ) from error
+
     def answers(self, recipe: Recipe) -> dict[str, Value]:
         """The parameters by which this space gives `recipe`. MilairError if it cannot."""
         asked = _Answers(recipe)
-        if self(asked) != recipe:
+        if self._ask(asked) != recipe:
             raise MilairError(f"{self.path}: the space cannot give the recipe {recipe}")
         return asked.given
 
@@ -56,7 +66,7 @@ class Space:
         quiet = 0
         while quiet < _QUIET:
             before = len(explorer.tried)
-            self(explorer)
+            self._ask(explorer)
             quiet = 0 if len(explorer.tried) > before else quiet + 1
         return dict(sorted(explorer.found.items()))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import optuna
 import psutil
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,13 +26,15 @@ from milair.trial import PINNED, RUNG, Objective
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 SETTINGS = "milair"  # the study attribute that holds its Settings
 FAILURES = 3  # in a row, end a search
+_UNKNOWN = 60  # seconds after which a running trial without a known process counts as dead
 
 
 def settings_of(storage: RDBStorage, name: str) -> Settings | None:
-    """The settings of the study of that name, None if there is no such study."""
+    """The settings of the study of that name; None if there is none, or if it was killed while it was being made."""
     if name not in optuna.get_all_study_names(storage):
         return None
-    return stored_settings(optuna.load_study(study_name=name, storage=storage))
+    study = optuna.load_study(study_name=name, storage=storage)
+    return stored_settings(study) if SETTINGS in study.user_attrs or study.get_trials(deepcopy=False) else None
 
 
 def stored_settings(study: optuna.Study) -> Settings:
@@ -42,15 +45,13 @@ def stored_settings(study: optuna.Study) -> Settings:
 
 
 def open_or_create(storage: RDBStorage, name: str, space: Space, settings: Settings) -> optuna.Study:
-    """The study of that name; a new one has the baseline in its queue."""
-    if settings_of(storage, name) is None:
-        study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    """The study of that name with these settings; while it has no trials, its baseline waits in the queue."""
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+    if study.user_attrs.get(SETTINGS) != settings.to_json():  # new, or its data or weights have moved
+        study.set_user_attr(SETTINGS, settings.to_json())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(["score"])  # or the dashboard calls it "Objective 0"
-        study.set_user_attr(SETTINGS, settings.to_json())
-    else:
-        study = optuna.load_study(study_name=name, storage=storage)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(space.answers(space.baseline), user_attrs={PINNED: True, "note": "baseline"})
     return study
@@ -59,12 +60,10 @@ def open_or_create(storage: RDBStorage, name: str, space: Space, settings: Setti
 def sampler(kind: str, seed: int, drawn: int) -> BaseSampler:
     """A sampler whose draws follow from the seed and from how many trials there are, so that a resume repeats none."""
     mixed = int(np.random.SeedSequence([seed, drawn]).generate_state(1)[0])
+    if kind == "random":
+        return RandomSampler(seed=mixed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if kind == "random":
-            return RandomSampler(seed=mixed)
-        if kind == "brute":
-            return BruteForceSampler(seed=mixed)
         return TPESampler(
             n_startup_trials=10,
             n_ei_candidates=24,
@@ -108,8 +107,8 @@ def run(
 ) -> None:
     """Draw trials until `trials` of them are finished in all, or `timeout` seconds are over.
 
-    A trial that is interrupted goes back to the queue as it was. A MilairError ends the search, because the
-    next trial would meet it too; other failures are kept with their reason, and three in a row end it.
+    A trial that is interrupted goes back to the queue as it was. One that fails keeps its reason, and three
+    failures in a row end the search with a MilairError.
     """
     reclaim(study)
     deadline = monotonic() + timeout if timeout is not None else None
@@ -118,18 +117,21 @@ def run(
         trial = study.ask()
         try:
             value = objective(trial)
+            if not math.isfinite(value):
+                raise ArithmeticError("the training diverged: its score is not a number")
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
-        except (KeyboardInterrupt, MilairError):
+            failures = 0
+        except (KeyboardInterrupt, BrokenPipeError):
             requeue(study, trial.number)
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
+            reason = str(error) if isinstance(error, MilairError) else f"{type(error).__name__}: {first_line(error)}"
             trial.set_user_attr("error", reason)
             study.tell(trial, state=TrialState.FAIL)
             failures += 1
             if failures == FAILURES:
-                raise MilairError(f"{failures} trials failed in a row, the last with {reason}") from error
+                raise MilairError(f"{failures} trials failed in a row, the last with: {reason}") from error
         else:
             study.tell(trial, value)
             failures = 0
@@ -138,11 +140,8 @@ def run(
 
 def reclaim(study: optuna.Study) -> list[int]:
     """Put trials back into the queue that a process of this machine left behind when it died."""
-    left = [
-        trial.number
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if _is_dead(trial.user_attrs.get("worker"))
-    ]
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    left = [trial.number for trial in running if _is_dead(trial)]
     for number in left:
         requeue(study, number)
     return left
@@ -154,8 +153,12 @@ def requeue(study: optuna.Study, number: int) -> None:
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
-def _is_dead(worker: dict[str, Any] | None) -> bool:
-    if worker is None or worker["host"] != socket.gethostname():
+def _is_dead(trial: FrozenTrial) -> bool:
+    worker = trial.user_attrs.get("worker")
+    if worker is None:  # it died before it could say who it was, unless it began just now
+        began = trial.datetime_start
+        return began is None or (datetime.now() - began).total_seconds() > _UNKNOWN
+    if worker["host"] != socket.gethostname():
         return False
     try:
         return bool(psutil.Process(worker["pid"]).create_time() != worker["started"])

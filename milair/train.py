@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def train(recipe: Recipe, bank: Bank, device: torch.device) -> Iterator[Epoch]:
         with _seeded(recipe.seed, number, device):
             learned = _learn(heads, optimizer, recipe, bank.train)
         val = evaluate(heads, bank.val, recipe.alpha)
-        if best is None or not val.loss >= best.loss:  # also when the best so far is not a number
+        if best is None or val.loss < best.loss or math.isnan(best.loss):
             best, best_number = val, number
         passes = number * recipe.augmentations
         yield Epoch(number, passes, learned, val, best, best_number, perf_counter() - start, heads)

@@ -27,7 +27,9 @@ from milair.setup import Setup
 from milair.space import Space
 from milair.train import Epoch, train
 
-RUNG = 10  # passes over the data between two reports: a report costs as much as a quick epoch
+# Reports come every so many passes over the data, at that round number: a report costs as much as a quick epoch, and
+# recipes with other numbers of views meet at the same steps.
+RUNG = 10
 PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, a published run
 
 
@@ -40,10 +42,9 @@ class Objective:
     listen: Callable[[str, Recipe, Epoch], None] = lambda *_: None  # what, its recipe, the epoch that ended
 
     def __call__(self, trial: BaseTrial) -> float:
+        trial.set_user_attr("worker", worker())  # first of all: who dies without it is not known to be dead
         recipe = self.recipe(trial)
-        start = perf_counter()
         trial.set_user_attr("recipe", recipe.to_json())
-        trial.set_user_attr("worker", worker())
         bank = self.setup.bank(recipe)
         _refuse_other_weights(trial, recipe, bank)
         trial.set_user_attr("weights", bank.weights)
@@ -51,6 +52,7 @@ class Objective:
         if self.setup.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.setup.device)
         epochs: list[Epoch] = []
+        start = perf_counter()
         try:
             for epoch in train(recipe, bank, self.setup.device):
                 epochs.append(epoch)
@@ -94,7 +96,7 @@ class Objective:
 def objective(
     study: str,
     *,
-    data: str | Path = setup.SAMPLE,
+    data: str | Path | None = None,
     weights: str | None = None,
     views: int | None = None,
     overrides: dict[str, str] | None = None,
@@ -102,10 +104,11 @@ def objective(
     spaces: Path | None = None,
     bank: Path | None = None,
 ) -> Objective:
-    """The objective of a search space on a folder of frames, for use in a notebook or under another engine."""
+    """The objective of a space on a folder of frames (the sample if None), for a notebook or another engine."""
     chosen = space.load(study, spaces or space.default_folder())
-    frames = setup.read_frames(str(data))
-    settings = setup.new_settings(chosen, str(data), frames, weights=weights, views=views, overrides=overrides)
+    place = setup.data_place(data)
+    frames = setup.read_frames(place)
+    settings = setup.new_settings(chosen, place, frames, weights=weights, views=views, overrides=overrides)
     return Objective(chosen, setup.open_setup(settings, frames, device, bank))
 
 
@@ -129,10 +132,9 @@ def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, bank: Bank) -> None:
     """MilairError if an earlier trial used other weights for the same backbone: their scores cannot be compared."""
     for other in _earlier(trial):
         kept = other.user_attrs
-        if (
-            kept.get("recipe", {}).get("backbone") == recipe.backbone
-            and kept.get("weights", bank.weights) != bank.weights
-        ):
+        then = kept.get("recipe", {})
+        same = (then.get("backbone"), then.get("weights")) == (recipe.backbone, recipe.weights)
+        if same and kept.get("weights", bank.weights) != bank.weights:
             raise MilairError(
                 f"the weights of {recipe.backbone} are not those of trial {other.number} "
                 f"({bank.weights}, then {kept['weights']}); --name NAME starts another study"
@@ -154,7 +156,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _peak_ram() -> float:
-    """Of this process since it began, in MB."""
+    """Of this process since it began, in MB: a trial's own share cannot be told."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)
 

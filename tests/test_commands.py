@@ -11,12 +11,14 @@ from time import perf_counter
 
 import pytest
 import torch
+from optuna.trial import TrialState
 from PIL import Image
 from tiny import make, search
 
 from milair import checkpoint, predict, retrain, storage
 from milair.__main__ import COMMANDS
 from milair.__main__ import main as milair
+from milair.errors import MilairError
 
 
 @pytest.fixture(scope="module")
@@ -134,30 +136,34 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("status", "words", "says"),
     [
-        (["--study", "nope"], "no such search space"),
-        (["--data", "nowhere"], "nowhere: there is no such folder"),
-        (["--weights", "nowhere", "--set", "weights=pretrained"], "no weights for squeezenet1_1 there"),
-        (["--set", "weight_decay=x"], "weight_decay takes a value of type float"),
-        (["--set", "epochs=0"], "epochs is 0; it must be a whole number"),
-        (["--set", "depth=3"], "no field 'depth'"),
-        (["--set", "backbone=resnet1"], "backbone 'resnet1' is not a torchvision classification model"),
-        (["--views", "1"], "an epoch of 2 views cannot be drawn from a bank of 1"),
-        (["--storage", "nosuchdb://x"], "cannot be opened as a database"),
+        (1, ["--study", "nope"], "no such search space"),
+        (1, ["--data", "nowhere"], "nowhere: there is no such folder"),
+        (1, ["--weights", "nowhere"], "no weights for squeezenet1_1 there"),
+        (1, ["--storage", "nosuchdb://x"], "cannot be opened as a database"),
+        (1, ["--devices", "cuda:99"], "--devices cuda:99: not to be had here"),
+        (1, ["--set", "epochs=0"], "epochs is 0; it must be a whole number"),
+        (1, ["--set", "backbone=resnet1"], "backbone 'resnet1' is not a torchvision classification model"),
+        (2, ["--set", "weight_decay=x"], "weight_decay takes a value of type float"),
+        (2, ["--set", "depth=3"], "no field 'depth'"),
+        (2, ["--set", "alpha=0.5"], "the space tiny varies alpha"),
+        (2, ["--set", "alpha"], "it must be field=value"),
+        (2, ["--views", "1"], "an epoch of 2 views cannot be drawn from a bank of 1"),
     ],
 )
-def test_each_mistake_has_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+def test_each_mistake_has_one_line_and_leaves_no_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int, words: list[str], says: str
 ) -> None:
-    assert search(make(tmp_path), "--trials", "1", *words) == 1
+    assert search(make(tmp_path), "--trials", "1", *words) == status
     assert says in one_line(capsys)
+    if (tmp_path / "studies" / "milair.db").exists():
+        with pytest.raises(MilairError, match="there are: none"):
+            storage.load_study(storage.open_storage(storage.default_url(tmp_path / "studies")), "tiny")
 
 
 def test_wrong_use_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = make(tmp_path)
-    assert search(options, "--set", "alpha") == 2
-    assert "field=value" in one_line(capsys)
     for wrong in (["--trials", "-1"], ["--views", "0"], ["--sampler", "magic"], ["--nonsense"]):
         with pytest.raises(SystemExit, match="2"):
             search(options, *wrong)
@@ -228,3 +234,42 @@ def test_the_next_commands_work_as_they_stand(searched: Path, capsys: pytest.Cap
     for words in commands[:2]:
         subprocess.run(words, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     assert "optuna-dashboard" in commands[2][0]
+
+
+def test_a_pruned_trial_comes_out_as_it_was_when_it_was_pruned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(make(tmp_path), "--trials", "9", "--set", "epochs=20", "--seed", "3") == 0
+    study = storage.load_study(storage.open_storage(storage.default_url(tmp_path / "studies")), "tiny")
+    pruned = [trial for trial in study.trials if trial.state == TrialState.PRUNED]
+    assert pruned
+    assert pruned[0].user_attrs["epochs"] < 20
+    capsys.readouterr()
+    assert retrain.main(["--study", "tiny", "--trial", str(pruned[0].number), *places(tmp_path)]) == 0
+    assert "largest difference from the trial's own metrics: 0.0e+00" in capsys.readouterr().out
+
+
+def test_drawing_never_overwrites_the_pictures(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    retrain.main(["--study", "tiny", "--out", str(out), *places(searched)])
+    capsys.readouterr()
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (80, 60)).save(folder / "a.jpeg")
+    before = (folder / "a.jpeg").read_bytes()
+    assert predict.main([str(out), str(folder), "--draw", str(folder)]) == 2
+    assert "would overwrite" in one_line(capsys)
+    assert (folder / "a.jpeg").read_bytes() == before
+    Image.new("RGB", (80, 60)).save(folder / "a.png")
+    assert predict.main([str(out), str(folder), "--draw", str(tmp_path / "drawn")]) == 2
+    assert "two pictures are called a" in one_line(capsys)
+
+
+def test_retraining_refuses_other_weights(
+    searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milair.backbones.RANDOM_SEED", 1)
+    assert retrain.main(["--study", "tiny", *places(searched)]) == 1
+    assert "the weights of squeezenet1_1 are not those of the trial" in one_line(capsys)

@@ -115,7 +115,9 @@ def test_a_bad_field_is_refused_in_one_line_that_names_field_value_and_rule(name
     "widths", ["-", "256-", "-256", "256--64", "0", "256-0", "064", "a", "256 64", 256, None, "1.5"]
 )
 def test_bad_widths_are_refused(widths: Any) -> None:
-    with pytest.raises(MilairError, match=r"recipe: widths is .*; it must be whole numbers from 1 to 9999 joined by '-'"):
+    with pytest.raises(
+        MilairError, match=r"recipe: widths is .*; it must be whole numbers from 1 to 9999 joined by '-'"
+    ):
         LinearHead(widths)
 
 

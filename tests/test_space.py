@@ -73,6 +73,14 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, rule: str) -> None:
     assert "mine.py" in str(caught.value)
 
 
+def test_a_space_that_fails_is_named(tmp_path: Path) -> None:
+    text = (
+        "from milair import Recipe\nBASELINE = Recipe()\ndef space(trial): return trial.suggest_uniform('alpha', 0)\n"
+    )
+    with pytest.raises(MilairError, match=r"mine\.py: space\(trial\) failed \(AttributeError"):
+        space.load(str(write(tmp_path, text)), tmp_path).dimensions()
+
+
 def test_an_unknown_name_lists_what_is_there() -> None:
     with pytest.raises(MilairError, match=r"no such search space.*heads"):
         space.load("nope", SPACES)
