@@ -77,13 +77,14 @@ def sampler(kind: str, seed: int, drawn: int) -> BaseSampler:
 def pruner(kind: str, recipe: Recipe) -> BasePruner:
     """A pruner in steps of passes over the data, for trainings of about this recipe's length."""
     passes = recipe.epochs * recipe.augmentations
+    warm_up = max(passes // 20, 2 * RUNG)  # the document's 200 epochs of six views: the first ten are safe
     if kind == "none":
         return NopPruner()
     if kind == "asha":
-        return SuccessiveHalvingPruner(min_resource=max(passes // 20, RUNG), reduction_factor=3)
+        return SuccessiveHalvingPruner(min_resource=warm_up, reduction_factor=3)
     if kind == "hyperband":
-        return HyperbandPruner(min_resource=max(passes // 20, RUNG), max_resource=passes, reduction_factor=3)
-    return MedianPruner(n_startup_trials=4, n_warmup_steps=passes // 20, interval_steps=1)
+        return HyperbandPruner(min_resource=warm_up, max_resource=max(passes, warm_up), reduction_factor=3)
+    return MedianPruner(n_startup_trials=4, n_warmup_steps=warm_up, interval_steps=1)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

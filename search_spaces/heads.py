@@ -2,8 +2,12 @@
 
     python -m milair.search --study heads --data DIR
 
-The document's two chapters on heads (some thirty trainings by hand, one head at a time) as one space: both
-heads vary together. The baseline, which is also the document's best, is the first trial.
+The document's chapters on heads, some twenty trainings by hand and one head at a time, as one space: both heads vary
+together. The first trial is the document's best, which fed the backbone pictures scaled by their own statistics.
+
+To expect, on the competition's 189 frames with ImageNet weights: scores from 0.69 (two linear heads) to 0.82 (a linear
+class head, four blocks for the box), 62 to 72 epochs a trial, 2 to 8 minutes each on two CPU cores; a trial that loses
+is pruned within one. Learned nothing: 0.24. The baseline over three seeds: 0.796, standard deviation 0.003.
 """
 
 from dataclasses import replace
