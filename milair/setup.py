@@ -29,7 +29,7 @@ SAMPLE_OVERRIDES = {
     "backbone": "squeezenet1_1",
     "image_size": "256x144",
     "augmentations": "2",
-    "epochs": "16",
+    "epochs": "20",
     "learning_rate": "0.001",
 }
 

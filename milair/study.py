@@ -77,7 +77,7 @@ def sampler(kind: str, seed: int, drawn: int) -> BaseSampler:
 def pruner(kind: str, recipe: Recipe) -> BasePruner:
     """A pruner in steps of passes over the data, for trainings of about this recipe's length."""
     passes = recipe.epochs * recipe.augmentations
-    warm_up = max(passes // 20, 2 * RUNG)  # the document's 200 epochs of six views: the first ten are safe
+    warm_up = max(passes // 20, RUNG)  # the document's 200 epochs of six views: the first ten are safe
     if kind == "none":
         return NopPruner()
     if kind == "asha":

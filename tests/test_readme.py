@@ -40,6 +40,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "OMP_NUM_THREADS": "2", "MILAIR_CACHE": str(cache_folder())}
 
 
+@pytest.mark.timeout(900)
 def test_its_commands_run_in_their_order(tmp_path: Path) -> None:
     for command in shown_commands():
         shorter = command.replace("--weights imagenet", "--weights random")
