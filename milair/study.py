@@ -21,7 +21,7 @@ from milair.errors import MilairError, first_line
 from milair.recipe import Recipe
 from milair.setup import Settings
 from milair.space import Space
-from milair.trial import PINNED, RUNG, Objective
+from milair.trial import PINNED, RUNG
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 SETTINGS = "milair"  # the study attribute that holds its Settings
@@ -100,7 +100,7 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
 
 def run(
     study: optuna.Study,
-    objective: Objective,
+    objective: Callable[[optuna.Trial], float],
     *,
     trials: int,
     timeout: float | None = None,

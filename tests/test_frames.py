@@ -258,7 +258,7 @@ def test_one_class_is_not_a_search() -> None:
 
 
 def test_too_few_frames_for_their_classes() -> None:
-    with pytest.raises(MilairError, match=r"8 frames of 3 classes: a quarter of them \(2\) cannot hold every class"):
+    with pytest.raises(MilairError, match=r"8 frames of 3 classes: the 2 to judge by cannot hold every class"):
         split(made_up(*"aaaabbcc"))
 
 
@@ -268,12 +268,17 @@ def test_a_split_is_refused_where_it_must_be_or_leaves_every_frame_on_one_side(l
     try:
         halves = split(frames)
     except MilairError:
-        assert len(frames) < 4 * len(set(labels)) or min(map(labels.count, labels)) < 2 or len(set(labels)) < 2
+        assert len(frames) < 4 * len(set(labels)) or min(map(labels.count, labels)) < 4 or len(set(labels)) < 2
         return
     assert sorted(halves.train + halves.val, key=lambda frame: int(frame.path.stem)) == frames
     assert len(halves.val) == -(-len(frames) // 4)
-    assert {frame.label for frame in halves.train} == set(labels)
+    assert {frame.label for frame in halves.train} == {frame.label for frame in halves.val} == set(labels)
     assert split(frames) == halves
+
+
+def test_a_class_that_validation_would_never_see_is_named() -> None:
+    with pytest.raises(MilairError, match="class 'b' has 2 frames, too few for one of them to fall into validation"):
+        split(made_up(*"a" * 98, "b", "b"))
 
 
 def test_classes_come_by_count_and_then_by_name() -> None:

@@ -136,7 +136,7 @@ def failing(trial: optuna.Trial) -> float:
 def test_failures_keep_their_reason_and_three_in_a_row_end_the_search(tmp_path: Path) -> None:
     found = optuna.create_study(storage=storage.open_storage(storage.default_url(tmp_path)))
     with pytest.raises(MilairError, match="3 trials failed in a row, the last with: ValueError: no luck"):
-        study.run(found, failing, trials=10)  # type: ignore[arg-type]
+        study.run(found, failing, trials=10)
     assert [trial.user_attrs["error"] for trial in found.trials] == ["ValueError: no luck"] * 3
     assert {trial.state for trial in found.trials} == {TrialState.FAIL}
 
@@ -154,7 +154,7 @@ def test_only_failures_in_a_row_end_a_search_and_a_score_that_is_no_number_is_on
             raise result
         return result
 
-    study.run(found, objective, trials=3)  # type: ignore[arg-type]
+    study.run(found, objective, trials=3)
     states = [trial.state.name for trial in found.trials]
     assert states == ["FAIL", "PRUNED", "FAIL", "FAIL", "COMPLETE", "FAIL", "FAIL", "COMPLETE"]
     assert "diverged" in found.trials[6].user_attrs["error"]
@@ -190,14 +190,14 @@ def test_an_interrupted_trial_goes_back_to_the_queue_as_it_was(tmp_path: Path) -
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study.run(found, interrupted, trials=1)  # type: ignore[arg-type]
+        study.run(found, interrupted, trials=1)
     assert [(trial.number, trial.state) for trial in found.trials] == [(0, TrialState.WAITING)]
 
     def done(trial: optuna.Trial) -> float:
         trial.set_user_attr("recipe", Recipe().to_json())
         return float(trial.suggest_int("x", 0, 9))
 
-    study.run(found, done, trials=1)  # type: ignore[arg-type]
+    study.run(found, done, trials=1)
     assert [(trial.number, trial.value) for trial in found.trials] == [(0, 3.0)]
 
 
