@@ -95,6 +95,33 @@ def test_retraining_with_seeds_and_on_all_frames(searched: Path, capsys: pytest.
     capsys.readouterr()
 
 
+def test_real_frames_and_real_weights_end_to_end(
+    tmp_path: Path, real_data: Path, real_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two epochs of one view: enough to see exact totals and that a feature is computed once."""
+    options = [
+        *(
+            "--study",
+            "heads",
+            "--data",
+            str(real_data),
+            "--weights",
+            str(real_weights),
+            "--bank",
+            str(tmp_path / "bank"),
+        ),
+        *("--views", "1", "--set", "augmentations=1", "--epochs", "2", "--seed", "1", *places(tmp_path)),
+    ]
+    for trials, says in ((1, "330 computed now"), (1, "nothing to do"), (2, "all found, none computed")):
+        assert search(options, "--trials", str(trials)) == 0
+        out = capsys.readouterr().out
+        assert says in out
+        assert "score of having learned nothing: 0.2352" in out
+        study = storage.load_study(storage.open_storage(storage.default_url(tmp_path / "studies")), "heads")
+        assert len(study.trials) == trials
+    assert study.trials[0].user_attrs["parameters"] == {"total": 4870602, "trainable": 4135178, "MB": 18.58}
+
+
 def test_json_is_all_that_stands_on_stdout(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--study", "tiny", "--data", str(searched / "frames"), "--spaces", str(searched / "spaces")]
     assert search([*options, *places(searched)], "--trials", "3", "--json") == 0

@@ -39,14 +39,14 @@ def test_the_same_seed_draws_the_same_frame(number: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(640, 360), (320, 180), (300, 400)])
-def test_boxes_lie_in_the_frame_and_are_at_most_60_percent_wide(size: tuple[int, int]) -> None:
+def test_boxes_lie_in_the_frame_and_are_no_wider_than_they_may_be(size: tuple[int, int]) -> None:
     for number in range(18):
         frame, box = sample.draw(sample.CLASSES[number % 6], np.random.default_rng(number), size)
         xmin, ymin, xmax, ymax = box
         assert (frame.mode, frame.size) == ("RGB", size)
         assert 0 <= xmin < xmax <= size[0]
         assert 0 <= ymin < ymax <= size[1]
-        assert xmax - xmin <= 0.6 * size[0] + 2
+        assert xmax - xmin <= sample.WIDTHS[1] * size[0] + 2
 
 
 def test_boxes_are_tight(monkeypatch: pytest.MonkeyPatch) -> None:
