@@ -6,8 +6,8 @@ The plain loop does what a notebook does: a DataLoader decodes and augments each
 heads run on it, every epoch anew. Both train the same recipe on the same frames in this one process. The limit is the
 time that the heads' own arithmetic takes at the rate of a large matrix product, measured here as well.
 
-Measured on the competition's 189 frames, ImageNet weights, two cores of an AMD EPYC, torch 2.15, n = 2 epochs: plain loop
-82.8 s, bank 4.5 s (18 times as fast), the bank built in 92 s, the machine's limit 4.7 s.
+Measured on the competition's 189 frames with ImageNet weights, two cores of an AMD EPYC, torch 2.15, n = 2 epochs:
+plain loop 82.8 s, bank 4.5 s (18 times as fast), the bank built in 92 s, the machine's limit 4.7 s.
 """
 
 from __future__ import annotations
