@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
-from milair import augmentation, backbones
+from milair import augmentation, backbones, quota
+from milair.errors import OutsideError, what_failed
 from milair.frames import Frame, Split, picture_hash
 from milair.pictures import VIEW_SEED, Picture, decode, normalise, see, statistics
 from milair.recipe import Recipe
@@ -85,16 +86,18 @@ def load(
     folder: Path,
     device: torch.device,
     progress: Progress | None = None,
+    gigabytes: float = quota.QUOTA,
 ) -> Bank:
     """The bank of a split under a recipe's backbone, size and normalisation, computing what is missing.
 
     `views` (K) augmented views of each training picture; `source` says where pretrained weights come from (see
-    `backbones.load_state`). MilairError names a picture that cannot be decoded.
+    `backbones.load_state`); all banks of the folder may take so many `gigabytes`. OutsideError names a picture that
+    cannot be decoded, or a disk that is full: what was computed before stays.
     """
     state = None if recipe.weights == "random" else backbones.load_state(recipe.backbone, source)
     mean, std = statistics(tuple(frame.path for frame in split.train), recipe)
     build = _Build(
-        recipe, state, backbones.fingerprint(state), mean, std, folder, device, progress or (lambda *_: None)
+        recipe, state, backbones.fingerprint(state), mean, std, folder, device, progress or (lambda *_: None), gigabytes
     )
     parts, computed, size = [], 0, 0.0
     for name, frames, count in (("training", split.train, views), ("validation", split.val, 0)):
@@ -115,6 +118,7 @@ class _Build:
     folder: Path
     device: torch.device
     progress: Progress
+    gigabytes: float
 
     def rows(self, name: str, pictures: Sequence[Picture], views: int) -> tuple[NDArray[np.float32], int]:
         """Memory-mapped features [views + 1, n, channels, rows, columns], and how many views had to be computed."""
@@ -131,15 +135,21 @@ class _Build:
             "device": self.device.type,
         }
         place = self.folder / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
-        place.mkdir(parents=True, exist_ok=True)
         shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
-        total = (views + 1) * len(pictures)
-        with _only_one(place, lambda: self.progress(f"waiting for another process: {name} features", 0, total)):
-            done = _rows_done(place, len(pictures), 4 * int(np.prod(shape)))
-            if done < total:
-                replace_text(place / "about.json", json.dumps(about, indent=2))
-                self._compute(place, name, pictures, done, total, shape)
-        features = np.memmap(place / "features.f32", np.float32, "c", shape=(views + 1, len(pictures), *shape))
+        total, row = (views + 1) * len(pictures), 4 * int(np.prod(shape))
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _only_one(place, lambda: self.progress(f"waiting for another process: {name} features", 0, total)):
+                place.mkdir(exist_ok=True)
+                done = _rows_done(place, len(pictures), row)
+                if done < total:
+                    quota.make_room(place, (total - done) * row, self.gigabytes)
+                    replace_text(place / "about.json", json.dumps(about, indent=2))
+                    self._compute(place, name, pictures, done, total, shape)
+                quota.used(place)
+                features = np.memmap(place / "features.f32", np.float32, "c", shape=(views + 1, len(pictures), *shape))
+        except OSError as error:
+            raise OutsideError(what_failed(error) if error.filename else f"{place}: {error.strerror}") from error
         return features, max(total - done, 0)
 
     def _compute(
@@ -174,8 +184,12 @@ class _Build:
 def replace_text(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old text or the new one, never a part."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except OSError:  # a full disk
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _part(
@@ -199,8 +213,8 @@ def _part(
 
 @contextmanager
 def _only_one(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """One process at a time; the lock goes with the process that holds it, however that ends."""
-    lock = FileLock(place.with_suffix(".lock"))
+    """One process at a time, saying so where it has to wait."""
+    lock = quota.lock(place)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -19,7 +19,6 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from milair import backbones
-from milair.bank import replace_text
 from milair.boxes import to_pixels
 from milair.errors import MilairError, first_line
 from milair.heads import Heads
@@ -27,6 +26,7 @@ from milair.pictures import decode, normalise
 from milair.recipe import Recipe
 
 FORMAT = 1
+_FILES = ("model.safetensors", "model.json")
 _BATCH = 32
 
 
@@ -76,12 +76,6 @@ class Detector(nn.Module):
 
 def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
     """Write a checkpoint; `about` is kept beside what the model needs. The JSON comes last and makes it complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").unlink(missing_ok=True)
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
-    beside = folder / f".model.{os.getpid()}"
-    beside.write_bytes(serialise(tensors))
-    beside.replace(folder / "model.safetensors")
     values = {
         "format": FORMAT,
         "recipe": detector.recipe.to_json(),
@@ -96,7 +90,19 @@ def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
         },
         **about,
     }
-    replace_text(folder / "model.json", json.dumps(values, indent=2))
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
+    beside = [folder / f".{name}.{os.getpid()}" for name in _FILES]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in zip(beside, (serialise(tensors), json.dumps(values, indent=2).encode()), strict=True):
+            file.write_bytes(content)
+        (folder / "model.json").unlink(missing_ok=True)
+        for file, name in zip(beside, _FILES, strict=True):
+            file.replace(folder / name)
+    except OSError as error:  # a full disk: there is no room beside the old checkpoint, which stays whole
+        for file in beside:
+            file.unlink(missing_ok=True)
+        raise MilairError(f"{folder}: {error.strerror}; the model was not saved") from error
 
 
 def load(folder: Path, device: torch.device) -> Detector:

@@ -7,13 +7,16 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from milair import __version__
-from milair.errors import MilairError, UsageError, first_line
+from milair.errors import MilairError, UsageError, first_line, what_failed
 
-DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
 
 
 def parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -28,14 +31,22 @@ def parser(command: str, description: str, example: str) -> argparse.ArgumentPar
     return made
 
 
-def add_places(made: argparse.ArgumentParser) -> None:
+def add_places(made: argparse.ArgumentParser, *, several: bool = False) -> None:
     """Options that say where things lie."""
     made.add_argument("--studies", type=Path, default=Path("studies"), metavar="DIR", help="default: studies")
     made.add_argument("--storage", metavar="URL", help="SQLAlchemy URL; default: milair.db in --studies")
     made.add_argument(
         "--bank", type=Path, metavar="DIR", help="features kept on disk; default: the user's cache folder"
     )
-    made.add_argument("--devices", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N; default: auto")
+    made.add_argument(
+        "--bank-quota", type=float, default=20, metavar="GB", help="room for all banks; old ones go first; default: 20"
+    )
+    made.add_argument(
+        "--devices",
+        default="auto",
+        metavar="DEVICES" if several else "DEVICE",
+        help="auto (all GPUs, else the CPU), or names such as cuda:0,cuda:1" if several else "auto, cpu or cuda:N",
+    )
 
 
 def storage_url(options: argparse.Namespace) -> str:
@@ -47,13 +58,42 @@ def storage_url(options: argparse.Namespace) -> str:
 def places(options: argparse.Namespace) -> list[str]:
     """The options by which another command finds the same study, bank and device."""
     studies = None if options.studies == Path("studies") else options.studies
-    device = None if options.devices == "auto" else options.devices
-    given = {"--studies": studies, "--storage": options.storage, "--bank": options.bank, "--devices": device}
+    device = None if options.devices == "auto" else options.devices.split(",")[0]
+    quota = None if options.bank_quota == 20 else options.bank_quota
+    given = {
+        "--studies": studies,
+        "--storage": options.storage,
+        "--bank": options.bank,
+        "--bank-quota": quota,
+        "--devices": device,
+    }
     return [str(word) for name, value in given.items() if value is not None for word in (name, value)]
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a command as Ctrl-C does, so that a trial in hand goes back to the queue."""
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: ends a command as Ctrl-C does, so that a trial in hand goes back to the queue."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A block that these signals end; in a notebook, and where `nohup` says otherwise, all stays as it was after it."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        heard = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+        before = {number: signal.signal(number, _interrupt) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise Interrupted(number)
 
 
 def run(
@@ -61,16 +101,16 @@ def run(
 ) -> int:
     """Parse, run, and turn what went wrong into one line and an exit status."""
     arguments = made.parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        command(arguments)
+        with interruptible():
+            command(arguments)
         return DONE
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt as interrupt:
         print("milair: interrupted", file=sys.stderr)
-        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        return interrupt.status if isinstance(interrupt, Interrupted) else INTERRUPTED
     except Exception as error:
         if arguments.debug:
             raise
@@ -78,15 +118,11 @@ def run(
         return WRONG_USE if isinstance(error, UsageError) else FAILED
 
 
-def _terminate(*_: object) -> None:
-    raise Terminated
-
-
 def _line(error: Exception) -> str:
     if isinstance(error, MilairError):
         return str(error)
     if isinstance(error, OSError):  # a full disk, a folder that may not be written
-        return f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
+        return what_failed(error)
     return f"{type(error).__name__}: {first_line(error)} (--debug shows where)"
 
 

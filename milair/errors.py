@@ -9,6 +9,17 @@ class UsageError(MilairError):
     """The command was called wrongly (exit status 2)."""
 
 
+class OutsideError(MilairError):
+    """Trouble outside of a trial that others would meet as well: a full disk, a picture that vanished.
+
+    It ends a search, and the trial in hand waits until it is mended."""
+
+
 def first_line(error: BaseException) -> str:
     """What another library says, as the part of a line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def what_failed(error: OSError) -> str:
+    """The file, if the error knows it, and what is the matter with it."""
+    return f"{error.filename}: {error.strerror}" if error.filename else first_line(error)

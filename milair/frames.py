@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from milair.boxes import Box, to_shares
-from milair.errors import MilairError
+from milair.errors import MilairError, OutsideError
 
 VALIDATION_SHARE, SPLIT_SEED = 0.25, 42  # the document's
 _COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")
@@ -146,7 +146,7 @@ def picture_hash(path: Path) -> bytes:
     try:
         return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
-        raise MilairError(f"{path}: cannot be read ({error.strerror})") from None
+        raise OutsideError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +68,25 @@ class Size:
 
 def size(recipe: Recipe, classes: int) -> Size:
     """Parameters of a recipe's model, counted without computing or loading anything."""
-    shape, frozen = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
-    with torch.device("meta"):
-        heads = Heads(recipe, shape, classes)
+    heads, _, frozen = _measured(recipe, classes)
     trainable = sum(parameter.numel() for parameter in heads.parameters())
     return Size(frozen + trainable, trainable)
+
+
+def training_bytes(recipe: Recipe, classes: int) -> int:
+    """Memory to train heads, about: weights and a batch's activations, both with gradients, and Adam's two moments."""
+    heads, shape, _ = _measured(recipe, classes)
+    numbers = 4 * sum(parameter.numel() for parameter in heads.parameters())
+    outputs: list[int] = []
+    for module in heads.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda _, __, output: outputs.append(output.numel()))
+    heads(torch.empty(recipe.batch_size, *shape, device="meta"))
+    return 4 * (numbers + recipe.batch_size * math.prod(shape) + 2 * sum(outputs))
+
+
+def _measured(recipe: Recipe, classes: int) -> tuple[Heads, tuple[int, int, int], int]:
+    """Heads on torch's meta device, the shape of their features, and the backbone's number of parameters."""
+    shape, frozen = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    with torch.device("meta"):
+        return Heads(recipe, shape, classes), shape, frozen

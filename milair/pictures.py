@@ -15,7 +15,7 @@ from torch import Tensor
 
 from milair import augmentation, backbones
 from milair.augmentation import View
-from milair.errors import MilairError
+from milair.errors import OutsideError
 from milair.recipe import Recipe
 
 VIEW_SEED = 32
@@ -56,7 +56,7 @@ def decode(path: Path, size: tuple[int, int]) -> Tensor:
                     picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
                 resized = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MilairError(f"{path}: cannot be decoded ({error})") from None
+        raise OutsideError(f"{path}: cannot be decoded ({error})") from None
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 

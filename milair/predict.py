@@ -34,11 +34,11 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import checkpoint, setup
+    from milair import checkpoint, devices
 
     paths = find(options.pictures)
     targets = drawn(paths, options.draw) if options.draw else {}
-    detector = checkpoint.load(options.model, setup.open_device(options.devices))
+    detector = checkpoint.load(options.model, devices.open_device(options.devices))
     found = []
     for prediction in detector.predict(paths):
         found.append(prediction)

@@ -1,4 +1,4 @@
-"""What a search shows while it runs: a line per trial, and a live one in a terminal."""
+"""What a search shows while it runs: a line per trial, and a live one per worker in a terminal."""
 
 from __future__ import annotations
 
@@ -20,30 +20,18 @@ if TYPE_CHECKING:
 _SILENCE = 20  # seconds without a line, where there is no live one
 
 
-class Progress:
-    """Prints to one stream. In a terminal the last line is live; elsewhere a whole line comes now and then."""
+class Listener:
+    """Turns what a bank, a training and a trial tell into two kinds of news."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stdout
-        self.bar: tqdm[Any] | None = None
-        self.what = ""  # is being advanced
-        self.spoke = monotonic()
-        self.goal = self.before = self.finished = 0
-        self.best: float | None = None
-        self.started = monotonic()
+    def advance(self, what: str, done: int, total: int, score: float | None = None) -> None:
+        """`done` of `total` steps of something are done."""
 
-    def say(self, text: str = "") -> None:
-        self.close()
-        print(text, file=self.stream, flush=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-        self.bar, self.what = None, ""
+    def note(self, text: str) -> None:
+        """A line worth reading."""
 
     def features(self, what: str, done: int, total: int) -> None:
-        """A bank being computed: `done` of `total` views."""
-        self._advance(what, done, total, "")
+        """A bank is being computed: `done` of `total` views."""
+        self.advance(what, done, total)
 
     def bank(self, bank: Bank) -> None:
         """A bank is open."""
@@ -51,61 +39,107 @@ class Progress:
         held = (part.views + 1) * len(part) + len(bank.val)
         new = f"{bank.computed} computed now" if bank.computed else "all found, none computed"
         size = f"{bank.megabytes:.0f} MB in {bank.folder}"
-        self.say(f"bank     {held} views of {len(part) + len(bank.val)} pictures, {new} ({size})")
-
-    def search(self, finished: Sequence[FrozenTrial], goal: int) -> None:
-        """A search begins, with these trials finished already."""
-        self.goal, self.before, self.finished, self.started = goal, len(finished), len(finished), monotonic()
-        self.best = max((trial.value for trial in finished if trial.value is not None), default=None)
-        header = (
-            f"{'trial':>5}  {'state':<8}  {'score':>6}  {'best':>6}  {'epochs':>6}  {'time':>6}  {'left':>6}  recipe"
-        )
-        self.say(f"\n{header}")
+        self.note(f"bank     {held} views of {len(part) + len(bank.val)} pictures, {new} ({size})")
 
     def epoch(self, what: str, recipe: Recipe, epoch: Epoch) -> None:
         """An epoch of what is being trained ended."""
-        best = epoch.score if self.best is None else max(self.best, epoch.score)
-        left = f", {self.left()} left" if self.goal else ""
-        self._advance(what, epoch.number, recipe.epochs, f"score {epoch.score:.4f}, best {best:.4f}{left}")
+        self.advance(what, epoch.number, recipe.epochs, epoch.score)
 
-    def trial(self, trial: FrozenTrial) -> None:
+
+class Progress(Listener):
+    """Prints to one stream. In a terminal the last lines are live; elsewhere a whole line comes now and then."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.workers = [""]  # who advances: one line each
+        self.bars: dict[str, tqdm[Any]] = {}
+        self.doing = {"": ("", monotonic())}  # by worker: what, and when a line last said so
+        self.goal = self.before = self.finished = 0
+        self.best: float | None = None
+        self.started = monotonic()
+        self.headed = False
+
+    def say(self, text: str = "") -> None:
+        self.close()
+        print(text, file=self.stream, flush=True)
+
+    def note(self, text: str) -> None:
+        self.say(text)
+
+    def close(self) -> None:
+        for bar in self.bars.values():
+            bar.close()
+        self.bars.clear()
+
+    def search(self, finished: Sequence[FrozenTrial], goal: int, workers: Sequence[str]) -> None:
+        """A search begins, with these trials finished already."""
+        self.goal, self.before, self.finished, self.started = goal, len(finished), len(finished), monotonic()
+        self.best = max((trial.value for trial in finished if trial.value is not None), default=None)
+        self.workers, self.headed = list(workers), False
+
+    def trial(self, trial: FrozenTrial, worker: str = "") -> None:
         """A trial ended."""
         if trial.state.name in ("COMPLETE", "PRUNED"):
             self.finished += 1
         if trial.value is not None:
             self.best = trial.value if self.best is None else max(self.best, trial.value)
         kept = trial.user_attrs
-        note = f"  ({kept['note']})" if "note" in kept else ""
-        reason = f"  {kept['error']}" if "error" in kept else ""
-        self.say(
-            f"{trial.number:>5}  {trial.state.name.lower():<8}  {_number(trial.value):>6}  {_number(self.best):>6}  "
-            f"{kept.get('epochs', 0):>6}  {duration(kept.get('seconds', 0)):>6}  {self.left():>6}  "
-            f"{describe(kept['recipe'], trial.params) if 'recipe' in kept else ''}{note}{reason}"
-        )
+        made = describe(kept["recipe"], trial.params) if "recipe" in kept else ""
+        remarks = [f"({kept['note']})"] if "note" in kept else []
+        remarks += [kept["error"]] if kept.get("error") else []
+        cells = [f"{trial.number:>5}", *self._column(worker), f"{trial.state.name.lower():<8}"]
+        cells += [f"{_number(trial.value):>6}", f"{_number(self.best):>6}", f"{kept.get('epochs', 0):>6}"]
+        cells += [f"{duration(kept.get('seconds', 0)):>6}", f"{self.left():>6}", made, *remarks]
+        if not self.headed:
+            head = ["trial", *self._column("worker"), f"{'state':<8}", " score", "  best", "epochs", "  time", "  left"]
+            self.say("\n" + "  ".join([*head, "recipe"]))
+            self.headed = True
+        self.say("  ".join(cells))
 
     def left(self) -> str:
         """Time until the goal at the pace so far."""
         new = self.finished - self.before
         return duration((monotonic() - self.started) / new * (self.goal - self.finished)) if new else "?"
 
-    def _advance(self, what: str, done: int, total: int, note: str) -> None:
-        if what != self.what:
-            self.close()
-            self.what, self.spoke = what, monotonic()
-            if self.stream.isatty():
-                self.bar = tqdm(total=total, desc=what, file=self.stream, leave=False, dynamic_ncols=True)
-        if self.bar is not None:
-            self.bar.set_postfix_str(note, refresh=False)
-            self.bar.update(done - self.bar.n)
-        elif monotonic() - self.spoke > _SILENCE:
-            self.spoke = monotonic()
-            print(f"         {what}: {done} of {total}{', ' if note else ''}{note}", file=self.stream, flush=True)
+    def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
+        remarks = []
+        if score is not None:
+            best = score if self.best is None else max(self.best, score)
+            remarks += [f"score {score:.4f}", f"best {best:.4f}"]
+            remarks += [f"{self.left()} left"] if self.goal else []
+        label = f"{worker} {what}" if len(self.workers) > 1 else what
+        before, spoke = self.doing.get(worker, ("", 0.0))
+        if what != before:
+            if worker in self.bars:
+                self.bars.pop(worker).close()
+            spoke = monotonic()
+        if self.stream.isatty():
+            self._bar(worker, label, total).set_postfix_str(", ".join(remarks), refresh=False)
+            self.bars[worker].update(done - self.bars[worker].n)
+        elif monotonic() - spoke > _SILENCE:
+            spoke = monotonic()
+            print(f"         {label}: {', '.join([f'{done} of {total}', *remarks])}", file=self.stream, flush=True)
+        self.doing[worker] = (what, spoke)
+
+    def _bar(self, worker: str, label: str, total: int) -> tqdm[Any]:
+        if worker not in self.bars:
+            line = self.workers.index(worker) if worker in self.workers else 0
+            self.bars[worker] = tqdm(
+                total=total, desc=label, file=self.stream, leave=False, dynamic_ncols=True, position=line
+            )
+        return self.bars[worker]
+
+    def _column(self, worker: str) -> list[str]:
+        return [f"{worker:<{max(6, *map(len, self.workers))}}"] if len(self.workers) > 1 else []
 
 
 def describe(recipe: dict[str, Any], parameters: dict[str, Any]) -> str:
     """What is particular about a trial: its heads, and whatever else its space varies."""
     made = Recipe.from_json(recipe)
-    others = [f"{name} {value}" for name, value in parameters.items() if "_head." not in name]
+    varied = {name: value for name, value in parameters.items() if "_head." not in name}
+    others = [
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in varied.items()
+    ]
     return ", ".join([f"cls {made.cls_head}", f"reg {made.reg_head}", *others])
 
 

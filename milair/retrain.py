@@ -52,7 +52,7 @@ class Trained:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import storage
+    from milair import devices, storage
     from milair.progress import Progress
 
     if options.on == "all" and options.seeds > 1:
@@ -69,9 +69,11 @@ def command(options: argparse.Namespace) -> None:
     if setup.bank(recipe).weights != trial.user_attrs["weights"]:
         raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
     runs = []
-    for seed in range(recipe.seed, recipe.seed + options.seeds):
-        runs.append(_train(replace(recipe, seed=seed), setup, console, trial.user_attrs["epochs"], options.on == "all"))
-        console.say(_line(runs[-1]) if options.on == "train" else f"seed {seed}: trained on all frames")
+    with devices.with_threads(trial.user_attrs["device"]["threads"]):
+        for seed in range(recipe.seed, recipe.seed + options.seeds):
+            seeded = replace(recipe, seed=seed)
+            runs.append(_train(seeded, setup, console, trial.user_attrs["epochs"], options.on == "all"))
+            console.say(_line(runs[-1]) if options.on == "train" else f"seed {seed}: trained on all frames")
     if options.on == "train":
         console.say(_compare(trial, runs))
     out = options.out or options.studies / "models" / f"{found.study_name}-{trial.number}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milair import __version__, cli
+from milair.errors import UsageError
 
 if TYPE_CHECKING:
     import optuna
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from milair.progress import Progress
     from milair.recipe import Recipe
     from milair.setup import Setup
-    from milair.trial import Objective
+    from milair.space import Space
 
 _TRIALS, _SAMPLE_TRIALS = 40, 12
+_SHARE = 100  # trials after which a worker makes way for a fresh one
+_FOREVER = 1e9  # seconds
+_SHOWN = 3  # reasons of one kind
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -48,28 +52,30 @@ def arguments() -> argparse.ArgumentParser:
         help="augmented views of a picture in the bank; default: 12 (sample: 4)",
     )
     made.add_argument("--name", help="name of the study; default: SPACE@DATA")
+    made.add_argument("--copy-from", metavar="OLD", help="begin with the finished trials of study OLD that still fit")
     made.add_argument("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    made.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="default: tpe")
+    made.add_argument("--sampler", choices=("tpe", "random", "grid"), default="tpe", help="default: tpe")
     made.add_argument(
         "--pruner", choices=("median", "asha", "hyperband", "none"), default="median", help="default: median"
     )
     made.add_argument("--seed", type=cli.whole(0), default=0, metavar="N", help="the sampler's; default: 0")
     made.add_argument("--dry-run", action="store_true", help="show what would be searched, and train nothing")
     made.add_argument("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr")
-    cli.add_places(made)
+    cli.add_places(made, several=True)
+    made.add_argument("--per-device", type=cli.whole(1), default=1, metavar="K", help="workers for each; default: 1")
     return made
 
 
 def command(options: argparse.Namespace) -> None:
     import optuna
 
-    from milair import setup, space, storage, study, summary
+    from milair import devices, setup, space, storage, study, summary
     from milair.progress import Progress
-    from milair.trial import Objective
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     console = Progress(sys.stderr if options.json else sys.stdout)
     chosen = space.load(options.study, options.spaces or space.default_folder())
+    workers = devices.places(options.devices, options.per_device)
     url = cli.storage_url(options)
     data = setup.data_place(options.data)
     name = options.name or f"{chosen.name}@{Path(data).name}"
@@ -90,15 +96,21 @@ def command(options: argparse.Namespace) -> None:
     )
     if stored is not None:
         stored.refuse_difference(settings, name)
-    shared = setup.open_setup(settings, frames, options.devices, options.bank, console)
-    console.say(_describe(shared, shared.recipe(chosen.baseline)))
+    shared = setup.open_setup(settings, frames, workers[0] if options.dry_run else "cpu", options.bank, console)
+    console.say(_describe(shared, shared.recipe(chosen.baseline), workers))
     if opened is None:
         console.say(summary.dry_run(chosen, shared, options.seed))
         return
-    if stored is None:
-        shared.bank(shared.recipe(chosen.baseline))  # weights may be missing: say so before there is a study
-    found = study.open_or_create(opened, name, chosen, settings)
-    _go_on(options, found, Objective(chosen, shared, console.epoch), console)
+    old = None if options.copy_from is None else storage.load_study(opened, options.copy_from)
+    if old is not None and old.study_name == name:
+        raise UsageError(f"--copy-from {name}: that is the study itself; --name NAME names the new one")
+    baseline = shared.recipe(chosen.baseline)
+    shared.check(baseline)  # what cannot be had is said before there is a study
+    found = study.open_or_create(opened, name, settings)
+    if old is not None:
+        _take_over(found, old, chosen, shared, console)
+    study.queue_baseline(found, chosen)
+    _go_on(options, found, chosen, shared, workers, console)
     result = summary.summary(found, shared, url)
     if options.json:
         print(json.dumps(result, indent=2))
@@ -107,34 +119,71 @@ def command(options: argparse.Namespace) -> None:
         console.say(summary.text(result, cli.places(options), options.studies / "models", pictures))
 
 
-def _go_on(options: argparse.Namespace, found: optuna.Study, objective: Objective, console: Progress) -> None:
-    """Run what is missing to the total of trials that was asked for."""
-    from milair import setup, study
+def _take_over(found: optuna.Study, old: optuna.Study, chosen: Space, shared: Setup, console: Progress) -> None:
+    from milair import study
 
-    shared, finished = objective.setup, study.finished(found)
+    taken, others = study.take_over(found, old, chosen, shared.settings, shared.weights)
+    console.say(f"copied   {taken} trials of {old.study_name}; {len(others)} do not fit")
+    for line in others[:_SHOWN]:
+        console.say(f"         {line}")
+
+
+def _go_on(
+    options: argparse.Namespace,
+    found: optuna.Study,
+    chosen: Space,
+    shared: Setup,
+    workers: list[str],
+    console: Progress,
+) -> None:
+    """Run what is missing to the total of trials that was asked for."""
+    from milair import devices, setup, study, supervisor
+    from milair.worker import Job
+
+    finished = study.finished(found)
     default = _SAMPLE_TRIALS if shared.settings.data == setup.SAMPLE else _TRIALS
-    trials = default if options.trials is None else options.trials
-    if len(finished) >= trials:
-        console.say(f"\n{len(finished)} trials are finished and --trials is {trials}: nothing to do")
+    goal = default if options.trials is None else options.trials
+    configurations = chosen.configurations()
+    if options.sampler == "grid" and configurations is None:
+        raise UsageError(f"--sampler grid: the space {chosen.name} is too large, or without end")
+    found.set_user_attr(study.GOAL, goal)
+    if len(finished) >= goal:
+        console.say(f"\n{len(finished)} trials are finished and --trials is {goal}: nothing to do")
         return
-    baseline = shared.recipe(objective.space.baseline)
-    shared.bank(baseline)
-    found.sampler = study.sampler(options.sampler, options.seed, len(found.get_trials(deepcopy=False)))
-    found.pruner = study.pruner(options.pruner, baseline)
-    console.search(finished, trials)
+    job = Job(
+        storage=cli.storage_url(options),
+        study=found.study_name,
+        space=str(chosen.path.resolve()),
+        device="",
+        threads=devices.threads(len(workers)),
+        bank=None if options.bank is None else str(options.bank),
+        bank_quota=options.bank_quota,
+        goal=goal,
+        seconds=_FOREVER if options.timeout is None else options.timeout,
+        share=_SHARE,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.seed,
+        debug=options.debug,
+    )
+    console.search(finished, goal, supervisor.names(workers))
     try:
-        study.run(found, objective, trials=trials, timeout=options.timeout, ended=console.trial)
+        end = supervisor.Supervisor(found, job, workers, console).run()
     except KeyboardInterrupt:
-        console.say("the trial in hand is back in the queue; the same command goes on where this one stopped")
+        console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
         raise
     finally:
         console.close()
+    found.set_user_attr(study.EXHAUSTED, end == "exhausted")
+    if end == "exhausted":
+        console.say(f"\nthe space is exhausted: all of its {len(configurations or [])} configurations were drawn")
+    elif end == "time":
+        console.say(f"\n--timeout {options.timeout:g}: time is over; the same command goes on")
 
 
-def _describe(shared: Setup, baseline: Recipe) -> str:
-    """The data, the weights and the device, in a few lines."""
-    import torch
-
+def _describe(shared: Setup, baseline: Recipe, workers: list[str]) -> str:
+    """The data, the weights and the devices, in a few lines."""
+    from milair import devices
     from milair.frames import SPLIT_SEED
 
     settings, split = shared.settings, shared.split
@@ -144,7 +193,7 @@ def _describe(shared: Setup, baseline: Recipe) -> str:
         shared.frames.describe(),
         f"split    {len(split.train)} to learn from, {len(split.val)} to judge by (stratified, seed {SPLIT_SEED})",
         f"weights  {weights}",
-        f"device   {shared.device}, {torch.get_num_threads()} threads",
+        f"devices  {', '.join(workers)}; threads for each: {devices.threads(len(workers))}",
     ]
     return "\n".join(lines + ([f"fixed    {fixed}"] if fixed else []))
 

@@ -6,14 +6,17 @@ banks at hand. A study's settings never change; a run that differs from them is 
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from milair.errors import MilairError, UsageError, first_line
+from milair.devices import open_device
+from milair.errors import MilairError, UsageError
 from milair.frames import SPLIT_SEED, VALIDATION_SHARE, Frames, Split, fingerprint, read, split
+from milair.quota import QUOTA
 from milair.recipe import Recipe
 from milair.space import Space
 
@@ -52,18 +55,25 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
+        """MilairError if another milair wrote them."""
+        known = {item.name for item in fields(cls)}
+        if other := sorted(known ^ set(values)):
+            raise MilairError(f"the study's settings are those of another milair (they differ in '{other[0]}')")
         return cls(**values)
 
-    def refuse_difference(self, run: Settings, study: str) -> None:
+    def refuse_difference(
+        self,
+        run: Settings,
+        study: str,
+        names: Sequence[str] = ("space", "dimensions", "fingerprint", "views", "overrides", "split"),
+        so: str = "--name NAME starts another study, to which --copy-from takes over the trials that fit",
+    ) -> None:
         """MilairError that names what differs between this study and a run."""
         mine, other = self.to_json(), run.to_json()
-        for name in ("space", "dimensions", "fingerprint", "views", "overrides", "split"):
+        for name in names:
             if mine[name] != other[name]:
                 what = {"fingerprint": "frames or labels", "dimensions": "the space's dimensions"}.get(name, name)
-                raise MilairError(
-                    f"study {study} was made with other {what}: {_show(mine[name], other[name])}; "
-                    "--name NAME starts another study"
-                )
+                raise MilairError(f"study {study} was made with other {what}: {_show(mine[name], other[name])}; {so}")
 
 
 class Listener(Protocol):
@@ -83,7 +93,9 @@ class Setup:
     bank_folder: Path
     device: torch.device
     listener: Listener | None = None
+    bank_quota: float = QUOTA  # GB that all banks of the folder may take
     _banks: dict[tuple[str, ...], Bank] = field(default_factory=dict, repr=False)
+    _weights: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
 
     def recipe(self, recipe: Recipe) -> Recipe:
         return recipe.override(self.settings.overrides)
@@ -104,10 +116,41 @@ class Setup:
                 folder=self.bank_folder,
                 device=self.device,
                 progress=self.listener.features if self.listener else None,
+                gigabytes=self.bank_quota,
             )
             if self.listener:
                 self.listener.bank(self._banks[key])
         return self._banks[key]
+
+    def weights(self, recipe: Recipe) -> str:
+        """The fingerprint of a recipe's weights. MilairError if they are not to be had."""
+        from milair import backbones
+
+        key = (recipe.backbone, recipe.weights)
+        if key not in self._weights:
+            pretrained = recipe.weights == "pretrained"
+            state = backbones.load_state(recipe.backbone, self.settings.source) if pretrained else None
+            self._weights[key] = backbones.fingerprint(state)
+        return self._weights[key]
+
+    def check(self, recipe: Recipe) -> None:
+        """MilairError if there is no such backbone, or its weights are not to be had."""
+        self.bank_bytes(recipe)
+        self.weights(recipe)
+
+    def bank_bytes(self, recipe: Recipe) -> int:
+        """Of the features that a recipe draws from."""
+        from milair import backbones
+
+        shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+        return 4 * math.prod(shape) * (len(self.split.train) * (self.settings.views + 1) + len(self.split.val))
+
+    def memory_needed(self, recipe: Recipe) -> int:
+        """Bytes on the device, about: a GPU holds the bank, a CPU reads it from the disk as it goes."""
+        from milair import heads
+
+        bank = self.bank_bytes(recipe) if self.device.type == "cuda" else 0
+        return bank + heads.training_bytes(recipe, len(self.frames.classes))
 
     def on_all_frames(self) -> Setup:
         """The same, learning from the validation frames as well; their score then says nothing."""
@@ -183,10 +226,11 @@ def open_setup(
     device: str = "auto",
     bank_folder: Path | None = None,
     listener: Listener | None = None,
+    bank_quota: float = QUOTA,
 ) -> Setup:
     """Split the frames and open the device. MilairError if either cannot be done."""
     folder = bank_folder or cache_folder() / "banks"
-    return Setup(settings, frames, split(frames.labelled), folder, open_device(device), listener)
+    return Setup(settings, frames, split(frames.labelled), folder, open_device(device), listener, bank_quota)
 
 
 def data_place(folder: str | Path | None) -> str:
@@ -199,20 +243,6 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return Path(os.environ.get("MILAIR_CACHE") or user_cache_path("milair"))
-
-
-def open_device(name: str) -> torch.device:
-    """`auto` (the first GPU, else the CPU), `cpu` or `cuda:N`. MilairError if it is not there."""
-    import torch
-
-    if name == "auto":
-        name = "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise MilairError(f"--devices {name}: not to be had here ({first_line(error)})") from None
-    return device
 
 
 def _show(mine: Any, other: Any) -> str:

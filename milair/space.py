@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,19 +46,33 @@ class Space:
     def _ask(self, trial: Trial) -> Recipe:
         try:
             return self(trial)
-        except MilairError:
+        except (MilairError, _Endless):
             raise
         except Exception as error:  # the function is the user's, as the file is
             raise MilairError(
                 f"{self.path}: space(trial) failed ({type(error).__name__}: {first_line(error)})"
             ) from error
 
-    def answers(self, recipe: Recipe) -> dict[str, Value]:
-        """The parameters by which this space gives `recipe`. MilairError if it cannot."""
+    def answers(self, recipe: Recipe, overrides: Mapping[str, str] | None = None) -> dict[str, Value]:
+        """The parameters by which this space gives `recipe`, under overrides. MilairError if it cannot."""
         asked = _Answers(recipe)
-        if self._ask(asked) != recipe:
+        if self._ask(asked).override(overrides or {}) != recipe:
             raise MilairError(f"{self.path}: the space cannot give the recipe {recipe}")
         return asked.given
+
+    def configurations(self, most: int = 10_000) -> list[dict[str, Value]] | None:
+        """All that the space can give, as parameters; None if that is more than `most`, or without end."""
+        found: list[dict[str, Value]] = []
+        walk = _Walk()
+        try:
+            while len(found) < most:
+                self._ask(walk)
+                found.append(walk.given)
+                if not walk.turn():
+                    return found
+        except _Endless:
+            pass
+        return None
 
     def dimensions(self) -> dict[str, dict[str, Any]]:
         """Every parameter with its choices or its range, found by asking until nothing new turns up."""
@@ -128,6 +142,53 @@ class _Answers:
             raise MilairError(f"{name}={value!r} is not in the space; it must be {rule}")
         self.given[name] = value
         return value
+
+
+class _Endless(Exception):
+    """A range that cannot be walked."""
+
+
+class _Walk:
+    """A trial that takes every path in turn, the last question's answers changing fastest."""
+
+    def __init__(self) -> None:
+        self.path: list[int] = []  # which answer to each question, of those on this path
+        self.widths: list[int] = []
+        self.given: dict[str, Value] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._take(name, choices)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        del log
+        return int(self._take(name, range(low, high + 1, step)))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        del log
+        if step is None:
+            raise _Endless
+        return float(self._take(name, [low + number * step for number in range(round((high - low) / step) + 1)]))
+
+    def turn(self) -> bool:
+        """On to the next path; False after the last."""
+        while self.path and self.path[-1] + 1 == self.widths[-1]:
+            self.path.pop()
+            self.widths.pop()
+        if not self.path:
+            return False
+        self.path[-1] += 1
+        self.widths, self.given = [], {}
+        return True
+
+    def _take(self, name: str, choices: Sequence[Any]) -> Any:
+        if name not in self.given:
+            if len(self.widths) == len(self.path):
+                self.path.append(0)
+            self.given[name] = choices[self.path[len(self.widths)]]
+            self.widths.append(len(choices))
+        return self.given[name]
 
 
 class _Explorer:

@@ -1,20 +1,29 @@
-"""One way to open a study's database, hardened against what SQLite does to several writers."""
+"""One way to open a study's database, hardened against what several writers do to it, and one lock around a study."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from milair.errors import MilairError, first_line
+from milair.errors import MilairError, first_line, what_failed
 
+BEAT, STALE = 20, 120  # seconds between a worker's signs of life, and until others take it for dead
 _WAIT = 60  # seconds for another writer to finish
+_DIALECTS = ("sqlite", "postgresql")
+_NETWORK_DISKS = ("nfs", "cifs", "smb", "afs", "9p", "lustre", "ceph", "gluster", "beegfs", "gpfs", "sshfs", "davfs")
 
 
 def default_url(studies: Path) -> str:
@@ -22,24 +31,70 @@ def default_url(studies: Path) -> str:
 
 
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:
-    """The storage at an SQLAlchemy URL. MilairError if it cannot be opened, or is absent and not to be created."""
+    """The storage at an SQLAlchemy URL, SQLite's or PostgreSQL's.
+
+    MilairError if it cannot be opened, is absent and not to be created, or would not be safe with several writers."""
     arguments: dict[str, Any] = {}
     alone: AbstractContextManager[Any] = nullcontext()
-    if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///"))
+    path = _file(url)
+    if path is not None:
         if not create and not path.is_file():
             raise MilairError(f"{path}: there is no database of studies there; a search makes one")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_network_disk(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MilairError(what_failed(error)) from None
         arguments = {"connect_args": {"timeout": _WAIT}}
         alone = FileLock(path.with_name(f".{path.name}.lock"))  # two that create one fresh file fail
     try:
-        with alone:
-            storage = RDBStorage(url, engine_kwargs=arguments)
-    except (SQLAlchemyError, RuntimeError, ImportError) as error:
-        raise MilairError(f"{url}: cannot be opened as a database of studies ({first_line(error)})") from error
-    if storage.engine.dialect.name == "sqlite":
+        with alone, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            storage = RDBStorage(url, engine_kwargs=arguments, heartbeat_interval=BEAT, grace_period=STALE)
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, OSError) as error:
+        raise MilairError(_cannot_open(url, error)) from error
+    if path is not None:
         _harden(storage)
     return storage
+
+
+def _file(url: str) -> Path | None:
+    """The file of an SQLite URL, None for a server. MilairError for what several processes cannot share."""
+    try:
+        parts = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        raise MilairError(f"--storage {url}: not an SQLAlchemy URL, such as sqlite:///studies/milair.db") from None
+    dialect = parts.get_backend_name()
+    if dialect not in _DIALECTS:
+        raise MilairError(f"--storage {dialect}: milair keeps studies in SQLite or PostgreSQL")
+    if dialect != "sqlite":
+        return None
+    if parts.database in (None, "", ":memory:"):
+        raise MilairError(f"--storage {url}: a database in memory cannot be shared with workers; name a file")
+    return Path(str(parts.database))
+
+
+def _refuse_network_disk(path: Path) -> None:
+    """SQLite's locks and its write-ahead log need one machine's memory."""
+    place = path.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if place.is_relative_to(part.mountpoint)]
+    kind = max(mounts, key=lambda part: len(part.mountpoint)).fstype.lower() if mounts else ""
+    if any(name in kind for name in _NETWORK_DISKS):
+        raise MilairError(
+            f"{path}: lies on a network disk ({kind}), where SQLite loses trials; "
+            "--studies DIR on a disk of this machine, or --storage postgresql://…"
+        )
+
+
+def _cannot_open(url: str, error: Exception) -> str:
+    said = reason(error)
+    if "no longer compatible with the table schema" in said:
+        by = said.partition("set up by ")[2].partition(")")[0]
+        return (
+            f"{url}: made by {by}, and this is optuna {optuna.__version__}; "
+            f"`optuna storage upgrade --storage {url}` brings an older one up to date (copy it first)"
+        )
+    return f"{url}: cannot be opened as a database of studies ({said})"
 
 
 def _harden(storage: RDBStorage) -> None:
@@ -58,6 +113,35 @@ def _harden(storage: RDBStorage) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     storage.engine.dispose()  # connections from before the listeners
+
+
+def of(study: optuna.Study) -> RDBStorage:
+    """The storage behind a study."""
+    inner = getattr(study._storage, "_backend", study._storage)
+    assert isinstance(inner, RDBStorage)
+    return inner
+
+
+@contextmanager
+def alone(study: optuna.Study) -> Iterator[None]:
+    """One process at a time, of all that share the study; the lock goes with its holder, however that ends."""
+    storage = of(study)
+    if storage.engine.dialect.name == "sqlite":
+        path = Path(str(storage.engine.url.database))
+        with FileLock(path.with_name(f".{path.name}.trials.lock")):
+            yield
+    else:
+        key = int.from_bytes(hashlib.sha256(f"milair/{study._study_id}".encode()).digest()[:8], "big", signed=True)
+        with storage.engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            yield
+
+
+def reason(error: BaseException) -> str:
+    """The first line of the error that began it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:

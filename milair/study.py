@@ -1,39 +1,39 @@
-"""A study: a plain Optuna study that any Optuna tool can open, its queue, and the loop that draws trials from it."""
+"""A study: a plain Optuna study that any Optuna tool can open, with its settings, its sampler and its pruner."""
 
 from __future__ import annotations
 
-import math
-import socket
+import random
 import warnings
 from collections.abc import Callable
-from datetime import datetime
-from time import monotonic
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import optuna
-import psutil
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from milair.errors import MilairError, first_line
+from milair import queue, storage
+from milair.errors import MilairError
+from milair.queue import FINISHED, Parameters
 from milair.recipe import Recipe
 from milair.setup import Settings
 from milair.space import Space
 from milair.trial import PINNED, RUNG
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 SETTINGS = "milair"  # the study attribute that holds its Settings
-FAILURES = 3  # in a row, end a search
-_UNKNOWN = 60  # seconds after which a running trial without a known process counts as dead
+GOAL = "goal"  # and the one that holds how many finished trials were asked for last
+EXHAUSTED = "exhausted"  # and whether nothing is left to draw
+_COMPARABLE = ("fingerprint", "views", "split")  # scores of studies that agree in these can be compared
 
 
-def settings_of(storage: RDBStorage, name: str) -> Settings | None:
+def settings_of(database: RDBStorage, name: str) -> Settings | None:
     """The settings of the study of that name; None if there is none, or if it was killed while it was being made."""
-    if name not in optuna.get_all_study_names(storage):
+    if name not in optuna.get_all_study_names(database):
         return None
-    study = optuna.load_study(study_name=name, storage=storage)
+    study = optuna.load_study(study_name=name, storage=database)
     return stored_settings(study) if SETTINGS in study.user_attrs or study.get_trials(deepcopy=False) else None
 
 
@@ -44,24 +44,95 @@ def stored_settings(study: optuna.Study) -> Settings:
     return Settings.from_json(values)
 
 
-def open_or_create(storage: RDBStorage, name: str, space: Space, settings: Settings) -> optuna.Study:
-    """The study of that name with these settings; while it has no trials, its baseline waits in the queue."""
-    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+def open_or_create(database: RDBStorage, name: str, settings: Settings) -> optuna.Study:
+    """The study of that name with these settings."""
+    study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
     if study.user_attrs.get(SETTINGS) != settings.to_json():  # new, or its data or weights have moved
         study.set_user_attr(SETTINGS, settings.to_json())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(["score"])  # or the dashboard calls it "Objective 0"
-    if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(space.answers(space.baseline), user_attrs={PINNED: True, "note": "baseline"})
     return study
 
 
-def sampler(kind: str, seed: int, drawn: int) -> BaseSampler:
-    """A sampler whose draws follow from the seed and from how many trials there are, so that a resume repeats none."""
-    mixed = int(np.random.SeedSequence([seed, drawn]).generate_state(1)[0])
-    if kind == "random":
-        return RandomSampler(seed=mixed)
+def queue_baseline(study: optuna.Study, space: Space) -> None:
+    """The space's baseline waits in the queue, unless it is among the study's trials."""
+    baseline = space.answers(space.baseline)
+    with storage.alone(study):
+        trials = study.get_trials(deepcopy=False)
+        if not any(baseline in (trial.params, trial.system_attrs.get("fixed_params")) for trial in trials):
+            study.enqueue_trial(baseline, user_attrs={PINNED: True, "note": "baseline"})
+
+
+def take_over(
+    study: optuna.Study, old: optuna.Study, space: Space, settings: Settings, weights: Callable[[Recipe], str]
+) -> tuple[int, list[str]]:
+    """Copy the finished trials of another study that this one could have had. How many, and why others do not fit.
+
+    `weights` gives the fingerprint of a recipe's weights. MilairError if the studies learn from other frames."""
+    stored_settings(old).refuse_difference(settings, old.study_name, _COMPARABLE, "none of its trials fit")
+    taken, others = 0, []
+    with storage.alone(study):
+        known = [trial.user_attrs.get("copied_from") for trial in study.get_trials(deepcopy=False)]
+        for trial in finished(old):
+            kept = trial.user_attrs | {"copied_from": {"study": old.study_name, "trial": trial.number}}
+            if kept["copied_from"] in known or kept.get("error") or "recipe" not in kept:
+                continue
+            try:
+                recipe = Recipe.from_json(kept["recipe"])
+                fixed = FixedTrial(_params(space, settings, recipe))
+                space(fixed)
+                if weights(recipe) != kept["weights"]:
+                    raise MilairError(f"the weights of {recipe.backbone} are others now")
+            except MilairError as error:
+                others.append(f"trial {trial.number}: {error}")
+                continue
+            study.add_trial(
+                optuna.create_trial(
+                    state=trial.state,
+                    value=trial.value,
+                    params=fixed.params,
+                    distributions=fixed.distributions,
+                    intermediate_values=trial.intermediate_values,
+                    user_attrs=kept,
+                )
+            )
+            taken += 1
+    return taken, others
+
+
+def _params(space: Space, settings: Settings, recipe: Recipe) -> Parameters:
+    seed = space.baseline.override(settings.overrides).seed  # a repeated configuration has a later one
+    return dict(space.answers(replace(recipe, seed=seed), settings.overrides))
+
+
+class Sampler(BaseSampler):
+    """Draws that follow from the seed, the trial's number and the trials before it, whichever worker asks.
+
+    So workers and restarts never repeat each other's draws, and one worker repeats a study exactly."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        self.kind, self.seed = kind, seed
+        self.inner: BaseSampler = RandomSampler(seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
+        mixed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
+        self.inner = _tpe(mixed) if self.kind == "tpe" else RandomSampler(mixed)
+
+    def infer_relative_search_space(self, *given: Any) -> dict[str, Any]:
+        return self.inner.infer_relative_search_space(*given)
+
+    def sample_relative(self, *given: Any) -> dict[str, Any]:
+        return self.inner.sample_relative(*given)
+
+    def sample_independent(self, *given: Any) -> Any:
+        return self.inner.sample_independent(*given)
+
+    def after_trial(self, *given: Any) -> None:
+        self.inner.after_trial(*given)
+
+
+def _tpe(seed: int) -> TPESampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return TPESampler(
@@ -70,8 +141,19 @@ def sampler(kind: str, seed: int, drawn: int) -> BaseSampler:
             multivariate=True,
             group=True,  # or the parameters of either head type would be drawn independently
             constant_liar=True,
-            seed=mixed,
+            seed=seed,
         )
+
+
+def grid(configurations: list[Parameters], seed: int) -> Callable[[list[Parameters]], Parameters]:
+    """Each configuration once, in an order that the seed shuffles."""
+    order = list(configurations)
+    random.Random(seed).shuffle(order)
+
+    def next_point(drawn: list[Parameters]) -> Parameters:
+        return next((point for point in order if point not in drawn), {})
+
+    return next_point
 
 
 def pruner(kind: str, recipe: Recipe) -> BasePruner:
@@ -98,70 +180,10 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))
 
 
-def run(
-    study: optuna.Study,
-    objective: Callable[[optuna.Trial], float],
-    *,
-    trials: int,
-    timeout: float | None = None,
-    ended: Callable[[FrozenTrial], None] = lambda _: None,
-) -> None:
-    """Draw trials until `trials` of them are finished in all, or `timeout` seconds are over.
-
-    A trial that is interrupted goes back to the queue as it was. One that fails keeps its reason, and three
-    failures in a row end the search with a MilairError.
-    """
-    reclaim(study)
-    deadline = monotonic() + timeout if timeout is not None else None
-    failures = 0
-    while len(finished(study)) < trials and (deadline is None or monotonic() < deadline):
-        trial = study.ask()
-        try:
-            value = objective(trial)
-            if not math.isfinite(value):
-                raise ArithmeticError("the training diverged: its score is not a number")
-        except optuna.TrialPruned:
-            study.tell(trial, state=TrialState.PRUNED)
-            failures = 0
-        except (KeyboardInterrupt, BrokenPipeError):
-            requeue(study, trial.number)
-            raise
-        except Exception as error:
-            reason = str(error) if isinstance(error, MilairError) else f"{type(error).__name__}: {first_line(error)}"
-            trial.set_user_attr("error", reason)
-            study.tell(trial, state=TrialState.FAIL)
-            failures += 1
-            if failures == FAILURES:
-                raise MilairError(f"{failures} trials failed in a row, the last with: {reason}") from error
-        else:
-            study.tell(trial, value)
-            failures = 0
-        ended(study.get_trials(deepcopy=False)[trial.number])
-
-
-def reclaim(study: optuna.Study) -> list[int]:
-    """Put trials back into the queue that a process of this machine left behind when it died."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    left = [trial.number for trial in running if _is_dead(trial)]
-    for number in left:
-        requeue(study, number)
-    return left
-
-
-def requeue(study: optuna.Study, number: int) -> None:
-    """A running trial as it was before: waiting, with its number and its parameters."""
-    trial = study.get_trials(deepcopy=False)[number]
-    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-
-
-def _is_dead(trial: FrozenTrial) -> bool:
-    worker = trial.user_attrs.get("worker")
-    if worker is None:  # it died before it could say who it was, unless it began just now
-        began = trial.datetime_start
-        return began is None or (datetime.now() - began).total_seconds() > _UNKNOWN
-    if worker["host"] != socket.gethostname():
-        return False
-    try:
-        return bool(psutil.Process(worker["pid"]).create_time() != worker["started"])
-    except psutil.NoSuchProcess:
-        return True
+def state(study: optuna.Study) -> str:
+    """ "running", "finished" (it has the trials that were asked for, or nothing is left to draw) or "interrupted"."""
+    if queue.alive(study):
+        return "running"
+    asked = study.user_attrs.get(GOAL)
+    done = asked is not None and len(finished(study)) >= asked
+    return "finished" if done or study.user_attrs.get(EXHAUSTED) else "interrupted"

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pandas as pd
 import torch
@@ -36,6 +35,11 @@ def summary(study: optuna.Study, setup: Setup, location: str) -> dict[str, Any]:
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
         "learned_nothing": metrics.learned_nothing(setup.split),
         "best": [_row(trial) for trial in ranked(study)[:_TOP]],
+        "trouble": [
+            {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
+            for trial in trials
+            if trial.user_attrs.get("error")
+        ],
     }
 
 
@@ -52,6 +56,8 @@ def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path)
     lines += [
         f"score of having learned nothing: {found['learned_nothing']:.4f} (the most frequent class, the mean box)"
     ]
+    if found["trouble"]:
+        lines += ["", "trouble", *_trouble(found["trouble"])]
     if found["best"]:
         lines += ["", "next"] + [f"  {command}" for command in next_commands(found, places, models, pictures)]
     return "\n".join(lines)
@@ -78,14 +84,13 @@ def dry_run(space: Space, setup: Setup, seed: int) -> str:
     lines += ["", "one recipe of it"] + [f"  {name:<18} {value}" for name, value in recipe.to_json().items()]
     size = heads.size(recipe, len(setup.frames.classes))
     shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
-    pictures = len(setup.split.train) * (setup.settings.views + 1) + len(setup.split.val)
-    bank = pictures * int(np.prod(shape)) * 4 / 1e6
+    bank, training = setup.bank_bytes(recipe), heads.training_bytes(recipe, len(setup.frames.classes))
     epoch = _epoch_seconds(recipe, setup, shape)
     lines += [
         "",
         "its cost",
         f"  {'parameters':<18} {size.total:,} of which {size.trainable:,} are trained ({size.megabytes:.1f} MB)",
-        f"  {'memory':<18} {bank:.0f} MB of features, {size.trainable * 16 / 1e6:.0f} MB to train the heads",
+        f"  {'memory':<18} {bank / 1e6:.0f} MB of features, {training / 1e6:.0f} MB to train the heads",
         f"  {'time':<18} {epoch:.2f} s an epoch on {setup.device}: "
         f"{duration(epoch * recipe.epochs)} for {recipe.epochs}, less where patience or pruning ends it",
     ]
@@ -105,6 +110,14 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "heads": describe(kept["recipe"], trial.params),
         "recipe": kept["recipe"],
     }
+
+
+def _trouble(found: list[dict[str, Any]]) -> list[str]:
+    """A line a reason, with the trials that met it."""
+    trials: dict[tuple[str, str], list[str]] = {}
+    for row in found:
+        trials.setdefault((row["state"], row["reason"]), []).append(str(row["trial"]))
+    return [f"  {state} {', '.join(numbers)}: {reason}" for (state, reason), numbers in trials.items()]
 
 
 def _domain(domain: dict[str, Any]) -> str:

@@ -5,8 +5,9 @@ study.optimize(objective("heads", data="my/frames"), n_trials=20)
 
 from __future__ import annotations
 
+import gc
+import math
 import resource
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,13 +16,14 @@ from time import perf_counter
 from typing import Any
 
 import optuna
-import psutil
 import torch
 from optuna.trial import BaseTrial
 
 from milair import heads, setup, space
 from milair.bank import Bank
-from milair.errors import MilairError
+from milair.devices import memory
+from milair.errors import MilairError, first_line
+from milair.queue import worker
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
@@ -42,42 +44,62 @@ class Objective:
     listen: Callable[[str, Recipe, Epoch], None] = lambda *_: None  # what, its recipe, the epoch that ended
 
     def __call__(self, trial: BaseTrial) -> float:
-        trial.set_user_attr("worker", worker())  # first of all: who dies without it is not known to be dead
-        recipe = self.recipe(trial)
+        if "worker" not in trial.user_attrs:  # drawn by another engine
+            trial.set_user_attr("worker", worker())
+        recipe = self.prepare(trial)
+        epochs: list[Epoch] = []
+        try:
+            self._refuse_hopeless(recipe)
+            return self._train(trial, recipe, epochs)
+        except Exception as error:
+            reason = _hopeless(error)
+            if reason is None:
+                raise
+        epochs.clear()  # they hold the heads
+        gc.collect()
+        if self.setup.device.type == "cuda":
+            torch.cuda.empty_cache()
+        trial.set_user_attr("error", reason)
+        raise optuna.TrialPruned(reason)
+
+    def prepare(self, trial: BaseTrial) -> Recipe:
+        """What the trial trains, noted on it: a configuration that was drawn before gets the next seed."""
+        recipe = self.setup.recipe(self.space(trial))
+        recipe = replace(recipe, seed=recipe.seed + _drawn_before(trial))
         trial.set_user_attr("recipe", recipe.to_json())
+        return recipe
+
+    def _refuse_hopeless(self, recipe: Recipe) -> None:
+        device = self.setup.device
+        needed, there = self.setup.memory_needed(recipe), memory(device)
+        if needed > there:
+            raise Hopeless(f"not started: it needs about {needed / 1e9:.1f} GB, and {device} has {there / 1e9:.1f} GB")
+
+    def _train(self, trial: BaseTrial, recipe: Recipe, epochs: list[Epoch]) -> float:
         bank = self.setup.bank(recipe)
         _refuse_other_weights(trial, recipe, bank)
         trial.set_user_attr("weights", bank.weights)
-        pinned, reported = trial.user_attrs.get(PINNED, False), _reported(trial)
+        reported = _reported(trial)
         if self.setup.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.setup.device)
-        epochs: list[Epoch] = []
         start = perf_counter()
-        try:
-            for epoch in train(recipe, bank, self.setup.device):
-                epochs.append(epoch)
-                self.listen(f"trial {trial.number}", recipe, epoch)
-                step = epoch.passes // RUNG * RUNG
-                if step > (reported[-1] if reported else 0):
-                    trial.report(epoch.score, step)
-                    reported.append(step)
-                    if not pinned and trial.should_prune():
-                        raise optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
-            return epochs[-1].score
-        finally:
-            if epochs:
-                self._record(trial, recipe, bank, epochs, perf_counter() - start)
-
-    def recipe(self, trial: BaseTrial) -> Recipe:
-        """What the trial trains: a configuration that was drawn before gets the next seed."""
-        recipe = self.setup.recipe(self.space(trial))
-        return replace(recipe, seed=recipe.seed + _drawn_before(trial))
+        end: Exception | None = None
+        for epoch in train(recipe, bank, self.setup.device):
+            epochs.append(epoch)
+            self.listen(f"trial {trial.number}", recipe, epoch)
+            end = _ends(trial, epoch, reported)
+            if end is not None:
+                break
+        self._record(trial, recipe, bank, epochs, perf_counter() - start)
+        if end is not None:
+            raise end
+        return epochs[-1].score
 
     def _record(self, trial: BaseTrial, recipe: Recipe, bank: Bank, epochs: list[Epoch], seconds: float) -> None:
         last = epochs[-1]
         size = heads.size(recipe, len(bank.classes))
         attributes: dict[str, Any] = {
-            **last.best.to_json(),
+            **{name: _finite(value) for name, value in last.best.to_json().items()},
             "epoch": last.best_number,
             "epochs": last.number,
             "seconds": round(seconds, 3),
@@ -85,7 +107,10 @@ class Objective:
             "device": {"name": _device_name(self.setup.device), "threads": torch.get_num_threads()},
             "memory": {"ram_MB": _peak_ram(), "vram_MB": _peak_vram(self.setup.device)},
             "curves": {
-                part: {name: [getattr(getattr(epoch, part), name) for epoch in epochs] for name in last.val.to_json()}
+                part: {
+                    name: [_finite(getattr(getattr(epoch, part), name)) for epoch in epochs]
+                    for name in last.val.to_json()
+                }
                 for part in ("train", "val")
             },
         }
@@ -112,14 +137,30 @@ def objective(
     return Objective(chosen, setup.open_setup(settings, frames, device, bank))
 
 
-def worker() -> dict[str, Any]:
-    """Who runs a trial: enough to know later whether that process is still alive."""
-    process = psutil.Process()
-    return {
-        "host": socket.gethostname(),
-        "pid": process.pid,
-        "started": process.create_time(),
-    }
+class Hopeless(Exception):
+    """A trial that cannot come to anything."""
+
+
+def _hopeless(error: Exception) -> str | None:
+    """Why a trial came to nothing, where that is its own doing; None for any other error."""
+    if isinstance(error, Hopeless):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        return f"out of memory: {first_line(error)}"
+    return None
+
+
+def _ends(trial: BaseTrial, epoch: Epoch, reported: list[int]) -> Exception | None:
+    """Report an epoch at its rung. What ends the trial now, if anything does."""
+    if not (math.isfinite(epoch.train.loss) and math.isfinite(epoch.val.loss)):
+        return Hopeless(f"diverged: its loss is not a number from epoch {epoch.number} on")
+    step = epoch.passes // RUNG * RUNG
+    if step > (reported[-1] if reported else 0):
+        trial.report(epoch.score, step)
+        reported.append(step)
+        if not trial.user_attrs.get(PINNED) and trial.should_prune():
+            return optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
+    return None
 
 
 def _earlier(trial: BaseTrial) -> list[optuna.trial.FrozenTrial]:
@@ -149,6 +190,11 @@ def _reported(trial: BaseTrial) -> list[int]:
     """Steps that an interrupted run of this very trial has reported already."""
     own = _earlier(trial)[-1:]
     return sorted(own[0].intermediate_values) if own else []
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no NaN, and a browser that shows the study trips over one."""
+    return value if math.isfinite(value) else None
 
 
 def _device_name(device: torch.device) -> str:

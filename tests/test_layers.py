@@ -11,10 +11,10 @@ import milair
 
 LAYERS = [
     {"errors", "recipe", "boxes"},
-    {"frames", "sample", "augmentation", "pictures", "backbones", "heads", "bank"},
+    {"frames", "sample", "augmentation", "pictures", "backbones", "heads", "bank", "quota"},
     {"metrics", "train", "checkpoint"},
-    {"space", "setup", "storage", "trial", "study"},
-    {"cli", "progress", "summary", "search", "retrain", "predict", "data", "__main__"},
+    {"space", "devices", "setup", "storage", "queue", "trial", "study"},
+    {"cli", "progress", "summary", "worker", "supervisor", "search", "retrain", "predict", "data", "__main__"},
 ]
 HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn")
 FOLDER = Path(milair.__file__).parent

@@ -1,18 +1,12 @@
 """The study: exact totals, what goes back to the queue, seeds, pruning, identity; on real trainings of a second."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import FixedTrial, TrialState
-from tiny import SPACE, make, search
+from tiny import SPACE, load, make, search
 
 from milair import space, storage, study
 from milair.errors import MilairError
@@ -24,10 +18,6 @@ from milair.trial import PINNED, Objective, objective
 @pytest.fixture
 def options(tmp_path: Path) -> list[str]:
     return make(tmp_path)
-
-
-def load(folder: Path) -> optuna.Study:
-    return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), "tiny")
 
 
 def tiny_objective(folder: Path) -> Objective:
@@ -128,38 +118,6 @@ def test_patience_ends_a_trial_as_complete(tmp_path: Path) -> None:
     assert plain.trials[0].user_attrs["epochs"] == plain.trials[0].user_attrs["epoch"] + 1 < 60
 
 
-def failing(trial: optuna.Trial) -> float:
-    trial.set_user_attr("recipe", Recipe().to_json())
-    raise ValueError("no luck\nand more")
-
-
-def test_failures_keep_their_reason_and_three_in_a_row_end_the_search(tmp_path: Path) -> None:
-    found = optuna.create_study(storage=storage.open_storage(storage.default_url(tmp_path)))
-    with pytest.raises(MilairError, match="3 trials failed in a row, the last with: ValueError: no luck"):
-        study.run(found, failing, trials=10)
-    assert [trial.user_attrs["error"] for trial in found.trials] == ["ValueError: no luck"] * 3
-    assert {trial.state for trial in found.trials} == {TrialState.FAIL}
-
-
-def test_only_failures_in_a_row_end_a_search_and_a_score_that_is_no_number_is_one(tmp_path: Path) -> None:
-    found = optuna.create_study(storage=storage.open_storage(storage.default_url(tmp_path)))
-    results: Iterator[Exception | float] = iter(
-        [ValueError(), optuna.TrialPruned(), ValueError(), ValueError(), 0.5, ValueError(), float("nan"), 0.6]
-    )
-
-    def objective(trial: optuna.Trial) -> float:
-        trial.report(0.1, 10)
-        result = next(results)
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    study.run(found, objective, trials=3)
-    states = [trial.state.name for trial in found.trials]
-    assert states == ["FAIL", "PRUNED", "FAIL", "FAIL", "COMPLETE", "FAIL", "FAIL", "COMPLETE"]
-    assert "diverged" in found.trials[6].user_attrs["error"]
-
-
 def test_a_study_that_was_killed_while_it_was_being_made_is_made_again(tmp_path: Path, options: list[str]) -> None:
     url = storage.default_url(tmp_path / "studies")
     optuna.create_study(study_name="tiny@frames", storage=storage.open_storage(url), direction="maximize")
@@ -179,80 +137,6 @@ def test_frames_that_moved_are_found_again(tmp_path: Path, options: list[str]) -
     (tmp_path / "frames").rename(moved)
     assert search(options, "--trials", "2", "--data", str(moved), "--name", "tiny@frames") == 0
     assert study.stored_settings(load(tmp_path)).data == str(moved)
-
-
-def test_an_interrupted_trial_goes_back_to_the_queue_as_it_was(tmp_path: Path) -> None:
-    found = optuna.create_study(storage=storage.open_storage(storage.default_url(tmp_path)))
-    found.enqueue_trial({"x": 3})
-
-    def interrupted(trial: optuna.Trial) -> float:
-        trial.suggest_int("x", 0, 9)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        study.run(found, interrupted, trials=1)
-    assert [(trial.number, trial.state) for trial in found.trials] == [(0, TrialState.WAITING)]
-
-    def done(trial: optuna.Trial) -> float:
-        trial.set_user_attr("recipe", Recipe().to_json())
-        return float(trial.suggest_int("x", 0, 9))
-
-    study.run(found, done, trials=1)
-    assert [(trial.number, trial.value) for trial in found.trials] == [(0, 3.0)]
-
-
-def begin(folder: Path, *more: str) -> subprocess.Popen[str]:
-    """A search in a process of its own, once its second trial is running."""
-    options = make(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "milair.search", *options, "--trials", "3", "--set", "epochs=60", *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            trials = load(folder).trials
-        except MilairError:
-            trials = []
-        if len(trials) > 1 and "recipe" in trials[1].user_attrs:
-            return process
-        time.sleep(0.05)
-    raise AssertionError(process.communicate())
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path, sent: signal.Signals) -> None:
-    process = begin(tmp_path, "--set", "patience=60")
-    process.send_signal(sent)
-    output, errors = process.communicate(timeout=60)
-    before = load(tmp_path).trials
-    if sent != signal.SIGKILL:
-        assert process.returncode == 128 + sent
-        assert "goes on where this one stopped" in output
-        assert errors == "milair: interrupted\n"
-        assert before[1].state == TrialState.WAITING
-    else:
-        assert before[1].state == TrialState.RUNNING
-        assert study.reclaim(load(tmp_path)) == [1]
-    again = subprocess.run(
-        [
-            *(sys.executable, "-m", "milair.search", "--study", "tiny", "--data", str(tmp_path / "frames")),
-            *("--spaces", str(tmp_path / "spaces"), "--studies", str(tmp_path / "studies"), "--trials", "3", "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    after = load(tmp_path).trials
-    assert len(after) == 3
-    assert after[1].params == before[1].params
-    assert after[0].value == before[0].value
-    assert all(trial.state.is_finished() for trial in after)
-    assert json.loads(again.stdout)["study"] == "tiny@frames"
 
 
 def settings(folder: Path, **given: object) -> Settings:
@@ -294,12 +178,18 @@ def test_the_sample_is_searched_on_random_weights_and_fixes_its_own_size() -> No
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
-def test_a_resumed_sampler_does_not_repeat_itself(kind: str) -> None:
-    draws = []
-    for drawn in (0, 1):
-        found = optuna.create_study(sampler=study.sampler(kind, 0, drawn))
-        draws.append([found.ask().suggest_int("x", 0, 10**9) for _ in range(3)])
-    assert draws[0] != draws[1]
+def test_draws_follow_from_seed_and_number_whoever_asks(kind: str) -> None:
+    alone = optuna.create_study(sampler=study.Sampler(kind, 0))
+    together = optuna.create_study()
+    draws = {}
+    for found, workers in ((alone, 1), (together, 2)):
+        samplers = [study.Sampler(kind, 0) for _ in range(workers)]
+        draws[workers] = []
+        for number in range(6):
+            found.sampler = samplers[number % workers]
+            draws[workers].append(found.ask().suggest_int("x", 0, 10**9))
+    assert draws[1] == draws[2]
+    assert len(set(draws[1])) == 6
 
 
 @pytest.mark.parametrize("kind", ["median", "asha", "hyperband", "none"])

@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
-from milair import sample
+import optuna
+
+from milair import sample, storage
 from milair.setup import cache_folder
 
 SPACE = '''"""How wide?"""
@@ -33,6 +35,11 @@ def make(folder: Path) -> list[str]:
         *("--study", "tiny", "--data", str(folder / "frames"), "--spaces", str(folder / "spaces")),
         *("--studies", str(folder / "studies"), "--views", "2", "--devices", "cpu"),
     ]
+
+
+def load(folder: Path) -> optuna.Study:
+    """The study of a search there."""
+    return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), "tiny")
 
 
 def search(options: list[str], *more: str) -> int:

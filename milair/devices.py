@@ -1,0 +1,77 @@
+"""Devices to train on: which there are, how much memory each has, and how many threads a worker gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from milair.errors import MilairError, UsageError, first_line
+
+if TYPE_CHECKING:
+    import torch
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def places(names: str, per_device: int = 1) -> list[str]:
+    """A device for each worker: "auto" (all GPUs, else the CPU) or names such as "cuda:0,cuda:1" or "cpu,cpu"."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if names == "auto":
+        found = [f"cuda:{number}" for number in range(there)] or ["cpu"]
+    else:
+        found = [name.strip() for name in names.split(",")]
+    for name in found:
+        kind, _, number = name.partition(":")
+        if kind not in ("cpu", "cuda") or (name != "cpu" and not number.isdecimal()):
+            raise UsageError(f"--devices {names}: '{name}' is no device; it must be auto, cpu or cuda:N, joined by ','")
+        if kind == "cuda" and int(number) >= there:
+            raise MilairError(f"--devices {names}: {name} is not to be had here; there are {there} GPUs")
+    return [name for name in found for _ in range(per_device)]
+
+
+def threads(workers: int) -> int:
+    """Threads for each of so many workers, no more in all than there are cores, nor than OMP_NUM_THREADS each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores // workers, int(asked) if asked.isdecimal() else cores))
+
+
+@contextmanager
+def with_threads(count: int) -> Iterator[None]:
+    """A block that computes with so many threads: on a CPU its numbers depend on them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def open_device(name: str) -> torch.device:
+    """The first of the places that `name` means. MilairError if it is not to be had."""
+    import torch
+
+    try:
+        device = torch.device(places(name)[0])
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MilairError(f"--devices {name}: not to be had here ({first_line(error)})") from None
+    return device
+
+
+def memory(device: torch.device) -> int:
+    """Bytes that a device has in all; of a CPU, what this container may use."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = [Path(file).read_text().strip() for file in _CGROUP_LIMITS if Path(file).is_file()]
+    return min([int(psutil.virtual_memory().total), *(int(limit) for limit in limits if limit.isdecimal())])

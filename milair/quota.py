@@ -1,0 +1,64 @@
+"""The room that banks take on disk: a quota, and the least recently used ones making room for new ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from milair.errors import OutsideError
+
+QUOTA = 20.0  # GB by default
+
+
+def banks(folder: Path) -> list[Path]:
+    """The banks of a folder, the least recently used first."""
+    found = [place for place in folder.iterdir() if place.is_dir()] if folder.is_dir() else []
+    return sorted(found, key=lambda place: place.stat().st_mtime)
+
+
+def used(place: Path) -> None:
+    """Note that a bank was used just now."""
+    os.utime(place)
+
+
+def size(place: Path) -> int:
+    """Bytes of a bank."""
+    return sum(file.stat().st_size for file in place.iterdir())
+
+
+def remove(place: Path) -> int:
+    """Delete a bank that nobody computes just now; the bytes freed. Who reads it keeps what it has open."""
+    try:
+        with lock(place).acquire(timeout=0):
+            freed = size(place)
+            shutil.rmtree(place)
+            return freed
+    except (Timeout, FileNotFoundError):
+        return 0
+
+
+def lock(place: Path) -> FileLock:
+    """Held by who computes, opens or deletes a bank; it goes with its process, however that ends."""
+    return FileLock(place.with_suffix(".lock"))
+
+
+def make_room(place: Path, needed: int, quota: float) -> None:
+    """Room for `needed` more bytes in a bank: others go if the quota (GB) says so. OutsideError if there is none."""
+    folder, allowed = place.parent, quota * 1e9
+    if size(place) + needed > allowed:
+        raise OutsideError(f"--bank-quota {quota:g}: a bank of {(size(place) + needed) / 1e9:.1f} GB does not fit")
+    others = [other for other in banks(folder) if other != place]
+    held = size(place) + sum(size(other) for other in others)
+    for other in others:
+        if held + needed <= allowed:
+            break
+        held -= remove(other)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutsideError(
+            f"{folder}: {needed / 1e6:.0f} MB of features do not fit, {free / 1e6:.0f} MB are free; "
+            "--bank DIR puts them elsewhere"
+        )

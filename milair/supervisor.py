@@ -1,0 +1,181 @@
+"""The supervisor of a search: a worker process per device, started again when it dies, ended together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from tempfile import TemporaryFile
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Any
+
+from milair import queue, storage
+from milair.errors import MilairError
+from milair.progress import Progress
+from milair.worker import Job
+
+if TYPE_CHECKING:
+    import optuna
+
+RESTARTS = 3  # of a worker that finishes no trial in between
+FAILURES = 3  # in a row, end a search
+_GRACE = 2.5  # seconds for a worker to give its trial back
+_BEGIN = "import sys; sys.path[:] = sys.argv[1:]; from milair.worker import main; sys.exit(main())"
+
+
+@dataclass
+class _Worker:
+    name: str
+    job: Job
+    process: subprocess.Popen[str]
+    errors: IO[str] | None  # what it wrote to stderr
+    ended: str = ""  # why it ended of itself
+
+    def close(self) -> None:
+        for file in (self.process.stdin, self.errors):
+            if file is not None:
+                with suppress(BrokenPipeError):
+                    file.close()
+
+
+class Supervisor:
+    """Runs workers until the study has its trials, or nothing is left to draw, or time is over."""
+
+    def __init__(self, study: optuna.Study, job: Job, devices: Sequence[str], console: Progress) -> None:
+        self.study, self.console = study, console
+        self.jobs = {name: replace(job, device=device) for name, device in zip(names(devices), devices, strict=True)}
+        self.deadline = monotonic() + job.seconds
+        self.workers: dict[str, _Worker] = {}
+        self.deaths: Counter[str] = Counter()
+        self.failures = 0
+        self.news: SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = SimpleQueue()
+
+    def run(self) -> str:
+        """Returns what ended the search: "goal", "exhausted" or "time". MilairError if it cannot go on."""
+        ends = set()
+        try:
+            for name in self.jobs:
+                self._start(name)
+            while self.workers:
+                worker, event = self.news.get()
+                if event is not None:
+                    self._heard(worker, event)
+                elif (end := self._gone(worker)) is not None:
+                    ends.add(end)
+        finally:
+            self._stop()
+        return next(end for end in ("goal", "exhausted", "time") if end in ends)
+
+    def _start(self, name: str) -> None:
+        job = replace(self.jobs[name], seconds=max(0.0, self.deadline - monotonic()))
+        errors = None if job.debug else TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        process = subprocess.Popen(
+            [sys.executable, "-c", _BEGIN, *sys.path],  # as this process finds its modules, in a notebook too
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(job.threads)},
+            start_new_session=True,  # Ctrl-C is for the supervisor
+        )
+        worker = self.workers[name] = _Worker(name, job, process, errors)
+        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it died already, and that will be heard
+            process.stdin.write(json.dumps(job.to_json()) + "\n")
+            process.stdin.flush()  # and stays open: its end tells the worker that we are gone
+
+    def _listen(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        with worker.process.stdout as lines:
+            for line in lines:
+                with suppress(ValueError):  # a line cut off by a kill
+                    self.news.put((worker, json.loads(line)))
+        self.news.put((worker, None))
+
+    def _heard(self, worker: _Worker, event: dict[str, Any]) -> None:
+        match event.pop("kind"):
+            case "advance":
+                self.console.advance(**event, worker=worker.name)
+            case "note":
+                self.console.note(event["text"])
+            case "trial":
+                trial = self.study.get_trials(deepcopy=False)[event["number"]]
+                self.console.trial(trial, worker.name)
+                self.deaths[worker.name] = 0
+                self.failures = self.failures + 1 if trial.state.name == "FAIL" else 0
+                if self.failures == FAILURES:
+                    reason = trial.user_attrs.get("error")
+                    raise MilairError(f"{FAILURES} trials failed in a row, the last with: {reason}")
+            case "end":
+                worker.ended = event["why"]
+            case "error":
+                raise MilairError(event["text"])
+
+    def _gone(self, worker: _Worker) -> str | None:
+        """A worker's process is over. Why, if its work is done; else another one takes its place."""
+        status = worker.process.wait()
+        del self.workers[worker.name]
+        try:
+            if worker.ended not in ("", "share"):
+                return worker.ended
+            if worker.ended == "":
+                self._died(worker, status)
+        finally:
+            worker.close()
+        self._start(worker.name)
+        return None
+
+    def _died(self, worker: _Worker, status: int) -> None:
+        with storage.alone(self.study):
+            queue.reclaim(self.study)
+        reason = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        if worker.errors is not None:
+            worker.errors.seek(0)
+            last = worker.errors.read().strip().splitlines()[-1:]
+            reason = ": ".join([reason, *last])
+        died = f"worker {worker.name} died ({reason})"
+        count = self.deaths[worker.name] = self.deaths[worker.name] + 1
+        if count > RESTARTS:
+            raise MilairError(f"{died}, {count} times without finishing a trial")
+        self.console.say(f"{died}; its trial is back in the queue, and another starts ({count} of {RESTARTS})")
+
+    def _stop(self) -> None:
+        """End what still runs: trials in hand go back to the queue. A second Ctrl-C does not wait for that."""
+        left = list(self.workers.values())
+        if not left:
+            return
+        try:
+            for worker in left:
+                worker.process.terminate()
+            deadline = monotonic() + _GRACE
+            for worker in left:
+                with suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(max(0.0, deadline - monotonic()))
+        except KeyboardInterrupt:
+            pass
+        for worker in left:
+            worker.process.kill()
+            worker.process.wait()
+            worker.close()
+        with suppress(Exception), storage.alone(self.study):  # what fails here is done by the next start
+            queue.reclaim(self.study, blame=False)
+
+
+def names(devices: Sequence[str]) -> list[str]:
+    """What workers are called: by their devices, with a number where several share one."""
+    shared = Counter(devices)
+    seen: Counter[str] = Counter()
+    found = []
+    for device in devices:
+        seen[device] += 1
+        found.append(f"{device}#{seen[device]}" if shared[device] > 1 else device)
+    return found
