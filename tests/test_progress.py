@@ -22,7 +22,9 @@ def test_in_a_terminal_the_last_line_is_live_and_gone_when_the_next_is_said() ->
             time.sleep(0.15)  # tqdm draws at most ten times a second
             console.features("training features", done, 64)
         console.say("bank")
-        shown = os.read(master, 65536).decode()
+        shown = ""
+        while not shown.endswith("\n"):  # what the terminal has passed on by now
+            shown += os.read(master, 65536).decode()
     os.close(master)
     assert "\rtraining features: 100%|" in shown
     assert "64/64" in shown

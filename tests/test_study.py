@@ -181,7 +181,7 @@ def test_the_sample_is_searched_on_random_weights_and_fixes_its_own_size() -> No
 def test_draws_follow_from_seed_and_number_whoever_asks(kind: str) -> None:
     alone = optuna.create_study(sampler=study.Sampler(kind, 0))
     together = optuna.create_study()
-    draws = {}
+    draws: dict[int, list[int]] = {}
     for found, workers in ((alone, 1), (together, 2)):
         samplers = [study.Sampler(kind, 0) for _ in range(workers)]
         draws[workers] = []
