@@ -12,6 +12,7 @@ COMMANDS = {
     "search": "run a search space as a study, or go on with it",
     "retrain": "train a trial again and keep the model",
     "predict": "find and name the object in pictures",
+    "studies": "list, show, rename or delete studies, and free the disk",
     "data": "check labelled frames, or write the built-in sample",
 }
 

@@ -57,12 +57,15 @@ def storage_url(options: argparse.Namespace) -> str:
 
 def places(options: argparse.Namespace) -> list[str]:
     """The options by which another command finds the same study, bank and device."""
+    from milair import storage
+
     studies = None if options.studies == Path("studies") else options.studies
     device = None if options.devices == "auto" else options.devices.split(",")[0]
+    storage_shown = None if options.storage is None else storage.shown(options.storage)
     quota = None if options.bank_quota == 20 else options.bank_quota
     given = {
         "--studies": studies,
-        "--storage": options.storage,
+        "--storage": storage_shown,
         "--bank": options.bank,
         "--bank-quota": quota,
         "--devices": device,

@@ -26,8 +26,8 @@ class Listener:
     def advance(self, what: str, done: int, total: int, score: float | None = None) -> None:
         """`done` of `total` steps of something are done."""
 
-    def note(self, text: str) -> None:
-        """A line worth reading."""
+    def note(self, text: str, key: str) -> None:
+        """A line worth reading, the first time that its key comes up."""
 
     def features(self, what: str, done: int, total: int) -> None:
         """A bank is being computed: `done` of `total` views."""
@@ -39,7 +39,8 @@ class Listener:
         held = (part.views + 1) * len(part) + len(bank.val)
         new = f"{bank.computed} computed now" if bank.computed else "all found, none computed"
         size = f"{bank.megabytes:.0f} MB in {bank.folder}"
-        self.note(f"bank     {held} views of {len(part) + len(bank.val)} pictures, {new} ({size})")
+        pictures = f"bank     {held} views of {len(part) + len(bank.val)} pictures"
+        self.note(f"{pictures}, {new} ({size})", f"{pictures} {size}")
 
     def epoch(self, what: str, recipe: Recipe, epoch: Epoch) -> None:
         """An epoch of what is being trained ended."""
@@ -58,17 +59,22 @@ class Progress(Listener):
         self.best: float | None = None
         self.started = monotonic()
         self.headed = False
+        self.noted: set[str] = set()
 
     def say(self, text: str = "") -> None:
         self.close()
         print(text, file=self.stream, flush=True)
 
-    def note(self, text: str) -> None:
-        self.say(text)
+    def note(self, text: str, key: str) -> None:
+        if key not in self.noted:
+            self.noted.add(key)
+            self.say(text)
 
     def close(self) -> None:
         for bar in self.bars.values():
             bar.close()
+        if self.bars:
+            self.stream.write("\r")  # lower bars leave the cursor where they ended
         self.bars.clear()
 
     def search(self, finished: Sequence[FrozenTrial], goal: int, workers: Sequence[str]) -> None:

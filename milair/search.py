@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from milair.recipe import Recipe
     from milair.setup import Setup
     from milair.space import Space
+    from milair.worker import Job
 
 _TRIALS, _SAMPLE_TRIALS = 40, 12
 _SHARE = 100  # trials after which a worker makes way for a fresh one
@@ -79,7 +80,7 @@ def command(options: argparse.Namespace) -> None:
     url = cli.storage_url(options)
     data = setup.data_place(options.data)
     name = options.name or f"{chosen.name}@{Path(data).name}"
-    console.say(f"milair {__version__}, study {name} in {url}\n{chosen.question}\n")
+    console.say(f"milair {__version__}, study {name} in {storage.shown(url)}\n{chosen.question}\n")
     opened = None if options.dry_run else storage.open_storage(url)
     stored = study.settings_of(opened, name) if opened else None
     if stored is not None and options.data is None:
@@ -94,8 +95,6 @@ def command(options: argparse.Namespace) -> None:
         overrides=cli.pairs(options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
         stored=stored,
     )
-    if stored is not None:
-        stored.refuse_difference(settings, name)
     shared = setup.open_setup(settings, frames, workers[0] if options.dry_run else "cpu", options.bank, console)
     console.say(_describe(shared, shared.recipe(chosen.baseline), workers))
     if opened is None:
@@ -111,7 +110,7 @@ def command(options: argparse.Namespace) -> None:
         _take_over(found, old, chosen, shared, console)
     study.queue_baseline(found, chosen)
     _go_on(options, found, chosen, shared, workers, console)
-    result = summary.summary(found, shared, url)
+    result = summary.summary(found, shared, storage.shown(url))
     if options.json:
         print(json.dumps(result, indent=2))
     else:
@@ -137,9 +136,12 @@ def _go_on(
     console: Progress,
 ) -> None:
     """Run what is missing to the total of trials that was asked for."""
-    from milair import devices, setup, study, supervisor
-    from milair.worker import Job
+    from milair import queue, setup, storage, study, supervisor
 
+    with storage.alone(found):
+        left = queue.reclaim(found)
+    if left:
+        console.say(f"back in the queue from workers that died: trial {', '.join(map(str, left))}")
     finished = study.finished(found)
     default = _SAMPLE_TRIALS if shared.settings.data == setup.SAMPLE else _TRIALS
     goal = default if options.trials is None else options.trials
@@ -150,24 +152,9 @@ def _go_on(
     if len(finished) >= goal:
         console.say(f"\n{len(finished)} trials are finished and --trials is {goal}: nothing to do")
         return
-    job = Job(
-        storage=cli.storage_url(options),
-        study=found.study_name,
-        space=str(chosen.path.resolve()),
-        device="",
-        threads=devices.threads(len(workers)),
-        bank=None if options.bank is None else str(options.bank),
-        bank_quota=options.bank_quota,
-        goal=goal,
-        seconds=_FOREVER if options.timeout is None else options.timeout,
-        share=_SHARE,
-        sampler=options.sampler,
-        pruner=options.pruner,
-        seed=options.seed,
-        debug=options.debug,
-    )
     console.search(finished, goal, supervisor.names(workers))
     try:
+        job = _job(options, found, chosen, goal, workers)
         end = supervisor.Supervisor(found, job, workers, console).run()
     except KeyboardInterrupt:
         console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
@@ -179,6 +166,28 @@ def _go_on(
         console.say(f"\nthe space is exhausted: all of its {len(configurations or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {options.timeout:g}: time is over; the same command goes on")
+
+
+def _job(options: argparse.Namespace, found: optuna.Study, chosen: Space, goal: int, workers: list[str]) -> Job:
+    from milair import devices
+    from milair.worker import Job
+
+    return Job(
+        storage=cli.storage_url(options),
+        study=found.study_name,
+        space=str(chosen.path.resolve()),
+        device="",  # the supervisor gives each worker one
+        threads=devices.threads(len(workers)),
+        bank=None if options.bank is None else str(options.bank),
+        bank_quota=options.bank_quota,
+        goal=goal,
+        seconds=_FOREVER if options.timeout is None else options.timeout,
+        share=_SHARE,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.seed,
+        debug=options.debug,
+    )
 
 
 def _describe(shared: Setup, baseline: Recipe, workers: list[str]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import psutil
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event, text
+from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +23,7 @@ from milair.errors import MilairError, first_line, what_failed
 
 BEAT, STALE = 20, 120  # seconds between a worker's signs of life, and until others take it for dead
 _WAIT = 60  # seconds for another writer to finish
+_ANSWER = 10  # seconds for a server to answer
 _DIALECTS = ("sqlite", "postgresql")
 _NETWORK_DISKS = ("nfs", "cifs", "smb", "afs", "9p", "lustre", "ceph", "gluster", "beegfs", "gpfs", "sshfs", "davfs")
 
@@ -30,11 +32,19 @@ def default_url(studies: Path) -> str:
     return f"sqlite:///{studies / 'milair.db'}"
 
 
+def shown(url: str) -> str:
+    """A URL for people, without its password: PGPASSWORD or ~/.pgpass give it to a program that takes this URL."""
+    try:
+        return make_url(url)._replace(password=None).difference_update_query(["password"]).render_as_string()
+    except (SQLAlchemyError, ValueError):
+        return f"{url.partition(':')[0]}:…"
+
+
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     """The storage at an SQLAlchemy URL, SQLite's or PostgreSQL's.
 
     MilairError if it cannot be opened, is absent and not to be created, or would not be safe with several writers."""
-    arguments: dict[str, Any] = {}
+    address, arguments = url, dict[str, Any]()
     alone: AbstractContextManager[Any] = nullcontext()
     path = _file(url)
     if path is not None:
@@ -46,11 +56,14 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
         except OSError as error:
             raise MilairError(what_failed(error)) from None
         arguments = {"connect_args": {"timeout": _WAIT}}
-        alone = FileLock(path.with_name(f".{path.name}.lock"))  # two that create one fresh file fail
+        alone = FileLock(path.with_name(f".{path.name}.lock"))  # two that create one fresh database fail
     try:
+        if path is None:
+            address, arguments = _server(url), {"pool_pre_ping": True}  # idle connections are closed by many a server
+            alone = _locked(create_engine(address, poolclass=NullPool), "milair")
         with alone, warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            storage = RDBStorage(url, engine_kwargs=arguments, heartbeat_interval=BEAT, grace_period=STALE)
+            storage = RDBStorage(address, engine_kwargs=arguments, heartbeat_interval=BEAT, grace_period=STALE)
     except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, OSError) as error:
         raise MilairError(_cannot_open(url, error)) from error
     if path is not None:
@@ -63,7 +76,9 @@ def _file(url: str) -> Path | None:
     try:
         parts = make_url(url)
     except (SQLAlchemyError, ValueError):
-        raise MilairError(f"--storage {url}: not an SQLAlchemy URL, such as sqlite:///studies/milair.db") from None
+        raise MilairError(
+            f"--storage {shown(url)}: not an SQLAlchemy URL, such as sqlite:///studies/milair.db"
+        ) from None
     dialect = parts.get_backend_name()
     if dialect not in _DIALECTS:
         raise MilairError(f"--storage {dialect}: milair keeps studies in SQLite or PostgreSQL")
@@ -72,6 +87,16 @@ def _file(url: str) -> Path | None:
     if parts.database in (None, "", ":memory:"):
         raise MilairError(f"--storage {url}: a database in memory cannot be shared with workers; name a file")
     return Path(str(parts.database))
+
+
+def _server(url: str) -> str:
+    """The URL of a server with a driver that is installed, and an end to waiting for one that does not answer."""
+    parts = make_url(url)
+    if parts.drivername == "postgresql" and find_spec("psycopg") is None:  # which SQLAlchemy takes from 2.1 on
+        parts = parts.set(drivername="postgresql+psycopg2")
+    if parts.get_driver_name().startswith("psycopg"):
+        parts = parts.set(query={"connect_timeout": str(_ANSWER)} | dict(parts.query))
+    return parts.render_as_string(hide_password=False)
 
 
 def _refuse_network_disk(path: Path) -> None:
@@ -90,11 +115,12 @@ def _cannot_open(url: str, error: Exception) -> str:
     said = reason(error)
     if "no longer compatible with the table schema" in said:
         by = said.partition("set up by ")[2].partition(")")[0]
-        return (
-            f"{url}: made by {by}, and this is optuna {optuna.__version__}; "
-            f"`optuna storage upgrade --storage {url}` brings an older one up to date (copy it first)"
-        )
-    return f"{url}: cannot be opened as a database of studies ({said})"
+        upgrade = f"`optuna storage upgrade --storage {shown(url)}` brings it up to date (copy it first)"
+        way_out = "`pip install -U optuna` brings that" if "pip install" in said else upgrade
+        return f"{shown(url)}: made by {by}, and this is optuna {optuna.__version__}; {way_out}"
+    if isinstance(error, ImportError):
+        return f"{shown(url)}: PostgreSQL wants a driver ({said}); `pip install psycopg2-binary` brings one"
+    return f"{shown(url)}: cannot be opened as a database of studies ({said})"
 
 
 def _harden(storage: RDBStorage) -> None:
@@ -131,10 +157,17 @@ def alone(study: optuna.Study) -> Iterator[None]:
         with FileLock(path.with_name(f".{path.name}.trials.lock")):
             yield
     else:
-        key = int.from_bytes(hashlib.sha256(f"milair/{study._study_id}".encode()).digest()[:8], "big", signed=True)
-        with storage.engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        with _locked(storage.engine, f"milair/{study._study_id}"):
             yield
+
+
+@contextmanager
+def _locked(engine: Engine, name: str) -> Iterator[None]:
+    """A lock that a PostgreSQL server keeps for as long as its holder is connected."""
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        yield
 
 
 def reason(error: BaseException) -> str:

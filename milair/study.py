@@ -45,13 +45,16 @@ def stored_settings(study: optuna.Study) -> Settings:
 
 
 def open_or_create(database: RDBStorage, name: str, settings: Settings) -> optuna.Study:
-    """The study of that name with these settings."""
+    """The study of that name with these settings. MilairError if it has others."""
     study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
-    if study.user_attrs.get(SETTINGS) != settings.to_json():  # new, or its data or weights have moved
-        study.set_user_attr(SETTINGS, settings.to_json())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(["score"])  # or the dashboard calls it "Objective 0"
+    with storage.alone(study):
+        if (stored := settings_of(database, name)) is not None:
+            stored.refuse_difference(settings, name)
+        if stored != settings:  # new, or its data or weights have moved
+            study.set_user_attr(SETTINGS, settings.to_json())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(["score"])  # or the dashboard calls it "Objective 0"
     return study
 
 

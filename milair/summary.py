@@ -16,11 +16,12 @@ from optuna.trial import FrozenTrial
 from milair import backbones, heads, metrics
 from milair.bank import Bank, Part
 from milair.cli import shown
+from milair.frames import Split
 from milair.progress import describe, duration
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
-from milair.study import ranked
+from milair.study import SETTINGS, ranked
 from milair.train import train
 
 _TOP = 5
@@ -28,13 +29,21 @@ _TOP = 5
 
 def summary(study: optuna.Study, setup: Setup, location: str) -> dict[str, Any]:
     """The state of a study as plain JSON."""
+    return of_study(study, location, setup.split)
+
+
+def of_study(study: optuna.Study, location: str, split: Split | None) -> dict[str, Any]:
+    """The same where the frames may be gone; "learned_nothing" is None without them.
+
+    "best" are trials that can be trained again: there are none in a study that milair did not make."""
     trials = study.get_trials(deepcopy=False)
+    ours = [trial for trial in ranked(study) if "recipe" in trial.user_attrs] if SETTINGS in study.user_attrs else []
     return {
         "study": study.study_name,
         "storage": location,
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
-        "learned_nothing": metrics.learned_nothing(setup.split),
-        "best": [_row(trial) for trial in ranked(study)[:_TOP]],
+        "learned_nothing": None if split is None else metrics.learned_nothing(split),
+        "best": [_row(trial) for trial in ours[:_TOP]],
         "trouble": [
             {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
             for trial in trials
@@ -43,7 +52,7 @@ def summary(study: optuna.Study, setup: Setup, location: str) -> dict[str, Any]:
     }
 
 
-def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path) -> str:
+def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path | None) -> str:
     """The table of the best trials, the score of having learned nothing, and what to run next."""
     states = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
     lines = ["", f"{found['study']}: {states}"]
@@ -53,9 +62,10 @@ def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path)
         table["time"] = [duration(seconds) for seconds in table["seconds"]]
         columns = ["trial", "score", "iou", "accuracy", "epoch", "parameters", "time", "heads"]
         lines += [table.to_string(columns=columns, index=False, float_format="{:.4f}".format)]
-    lines += [
-        f"score of having learned nothing: {found['learned_nothing']:.4f} (the most frequent class, the mean box)"
-    ]
+    if found["learned_nothing"] is not None:
+        lines += [
+            f"score of having learned nothing: {found['learned_nothing']:.4f} (the most frequent class, the mean box)"
+        ]
     if found["trouble"]:
         lines += ["", "trouble", *_trouble(found["trouble"])]
     if found["best"]:
@@ -63,22 +73,30 @@ def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path)
     return "\n".join(lines)
 
 
-def next_commands(found: dict[str, Any], places: list[str], models: Path, pictures: Path) -> list[str]:
+def next_commands(found: dict[str, Any], places: list[str], models: Path, pictures: Path | None) -> list[str]:
     """Commands that work as they stand: train the best trial again, predict with it, look at the study."""
     python, study = shown("python"), found["study"]
-    model = models / f"{study}-{found['best'][0]['trial']}"
-    commands: list[list[object]] = [
-        [python, "-m", "milair.retrain", "--study", study, *places],
-        [python, "-m", "milair.predict", model, pictures, "--draw", model / "drawn"],
-        [shown("optuna-dashboard"), found["storage"]],
-    ]
+    model = model_folder(models, study, found["best"][0]["trial"])
+    commands: list[list[object]] = [[python, "-m", "milair.retrain", "--study", study, *places]]
+    if pictures is not None:
+        commands += [[python, "-m", "milair.predict", model, pictures, "--draw", model / "drawn"]]
+    commands += [[shown("optuna-dashboard"), found["storage"]]]
     return [shlex.join(map(str, command)) for command in commands]
+
+
+def model_folder(models: Path, study: str, trial: int) -> Path:
+    """Where the model of a trial is kept."""
+    return models / f"{study}-{trial}"
+
+
+def dimensions(space: dict[str, Any]) -> list[str]:
+    """What a space varies, a line each."""
+    return [f"  {name:<18} {_domain(domain)}" for name, domain in space.items()]
 
 
 def dry_run(space: Space, setup: Setup, seed: int) -> str:
     """A space's dimensions, one recipe drawn from it, and what that would cost; a few steps are timed, none kept."""
-    lines = ["", space.question, "", "dimensions"]
-    lines += [f"  {name:<18} {_domain(domain)}" for name, domain in space.dimensions().items()]
+    lines = ["", space.question, "", "dimensions", *dimensions(space.dimensions())]
     trial = optuna.create_study(sampler=RandomSampler(seed=seed)).ask()
     recipe = setup.recipe(space(trial))
     lines += ["", "one recipe of it"] + [f"  {name:<18} {value}" for name, value in recipe.to_json().items()]

@@ -106,7 +106,7 @@ class Supervisor:
             case "advance":
                 self.console.advance(**event, worker=worker.name)
             case "note":
-                self.console.note(event["text"])
+                self.console.note(**event)
             case "trial":
                 trial = self.study.get_trials(deepcopy=False)[event["number"]]
                 self.console.trial(trial, worker.name)

@@ -60,8 +60,8 @@ class Events(Listener):
     def advance(self, what: str, done: int, total: int, score: float | None = None) -> None:
         self.send("advance", what=what, done=done, total=total, score=score)
 
-    def note(self, text: str) -> None:
-        self.send("note", text=text)
+    def note(self, text: str, key: str) -> None:
+        self.send("note", text=text, key=key)
 
     def trial(self, trial: FrozenTrial) -> None:
         self.send("trial", number=trial.number)
@@ -69,13 +69,13 @@ class Events(Listener):
 
 def work(job: Job, events: Events) -> str:
     """Run trials of the job's study. Returns what ended it, see `queue.run`."""
+    begun = monotonic()
     import optuna
     import torch
 
     from milair import queue, setup, space, storage, study
     from milair.trial import Objective
 
-    begun = monotonic()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(job.threads)
     chosen = space.load(job.space, Path())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from milair import ConvHead, LinearHead, Recipe
-from milair.heads import Heads, MaxOverMap, Size, build, size
+from milair.heads import Heads, MaxOverMap, Size, build, size, training_bytes
 from milair.recipe import Head
 
 SHAPE = 6, 3, 4  # channels, rows, columns
@@ -101,3 +101,13 @@ def test_max_over_map_is_adaptive_max_pool_forwards_and_backwards() -> None:
     assert first.grad is not None
     assert second.grad is not None
     assert torch.equal(first.grad, second.grad)
+
+
+def test_memory_to_train_is_near_what_tensors_take() -> None:
+    """Weights, gradients and two moments of 4 bytes, and a batch's activations."""
+    wide = Recipe(cls_head=LinearHead("4096"), reg_head=LinearHead("4096"), image_size="64x48", batch_size=2)
+    weights = size(wide, 6).trainable
+    assert 16 * weights < training_bytes(wide, 6) < 16.1 * weights
+    deep = Recipe(cls_head=ConvHead(4, 256), reg_head=ConvHead(4, 256), image_size="64x48", batch_size=512)
+    maps = 2 * 4 * 3 * 512 * 256 * 7 * 7  # two heads, four blocks of three layers
+    assert 2 * 4 * maps < training_bytes(deep, 6) - 16 * size(deep, 6).trainable < 3 * 4 * maps

@@ -9,6 +9,7 @@ from optuna.trial import FixedTrial
 from milair import space
 from milair.errors import MilairError
 from milair.recipe import Recipe
+from milair.space import Value
 
 SPACES = Path(space.__file__).parent.parent / "search_spaces"
 NAMES = sorted(path.stem for path in SPACES.glob("*.py"))
@@ -115,3 +116,40 @@ def test_one_name_has_one_range(tmp_path: Path) -> None:
     )
     with pytest.raises(MilairError, match="two different ranges"):
         space.load(str(write(tmp_path, text)), tmp_path).dimensions()
+
+
+def configurations(tmp_path: Path, body: str) -> list[dict[str, Value]] | None:
+    (tmp_path / "s.py").write_text(
+        "from dataclasses import replace\nfrom milair import Recipe, ConvHead, LinearHead\n"
+        f"BASELINE = Recipe()\ndef space(trial):\n    {body}\n"
+    )
+    return space.load("s", tmp_path).configurations()
+
+
+def test_a_space_with_an_end_is_walked_to_it(tmp_path: Path) -> None:
+    found = configurations(
+        tmp_path,
+        """n = trial.suggest_int("cls_head.blocks", 0, 4, step=2)
+    f = trial.suggest_categorical("cls_head.filters", [8, 16]) if n else 8
+    trial.suggest_int("cls_head.blocks", 0, 4, step=2)
+    return replace(BASELINE, alpha=trial.suggest_float("alpha", 0.5, 0.8, step=0.1), cls_head=ConvHead(n, f))""",
+    )
+    assert found is not None
+    assert len(found) == len({repr(sorted(point.items())) for point in found}) == (1 + 2 * 2) * 4
+    assert found[0] == {"cls_head.blocks": 0, "alpha": 0.5}
+    assert {tuple(point) for point in found[4:]} == {("cls_head.blocks", "cls_head.filters", "alpha")}
+
+
+def test_a_space_without_an_end_or_with_too_many_points_is_not_walked(tmp_path: Path) -> None:
+    assert configurations(tmp_path, 'return replace(BASELINE, alpha=trial.suggest_float("alpha", 0, 1))') is None
+    assert configurations(tmp_path, 'return replace(BASELINE, seed=trial.suggest_int("seed", 1, 10**6))') is None
+
+
+def test_a_space_that_varies_nothing_has_one_point(tmp_path: Path) -> None:
+    assert configurations(tmp_path, "return BASELINE") == [{}]
+
+
+def test_all_that_the_heads_space_gives_is_counted() -> None:
+    found = space.load("heads", space.default_folder()).configurations()
+    assert found is not None
+    assert len(found) == (11 + 1 + 5 * 3) ** 2

@@ -1,6 +1,7 @@
 """The study: exact totals, what goes back to the queue, seeds, pruning, identity; on real trainings of a second."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -8,7 +9,7 @@ import pytest
 from optuna.trial import FixedTrial, TrialState
 from tiny import SPACE, load, make, search
 
-from milair import space, storage, study
+from milair import queue, space, storage, study
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.setup import SAMPLE_OVERRIDES, Settings, new_settings, read_frames
@@ -207,3 +208,119 @@ def test_every_pruner_takes_our_steps(kind: str) -> None:
         else:
             found.tell(trial, 1 - number / 30)
     assert (pruned > 0) == (kind != "none")
+
+
+def test_a_grid_draws_each_configuration_once_and_its_end_is_the_end(tmp_path: Path) -> None:
+    found = optuna.create_study(direction="maximize", storage=storage.open_storage(storage.default_url(tmp_path)))
+    points = [{"x": x, "y": y} for x in range(3) for y in "ab"]
+    found.enqueue_trial({"x": 1, "y": "b"})
+
+    def objective(trial: optuna.Trial) -> float:
+        x, y = trial.suggest_int("x", 0, 2), trial.suggest_categorical("y", ["a", "b"])
+        return x + (y == "a") / 2
+
+    draw = queue.Draw(goal=99, configurations=len(points), next_point=study.grid(points, 0), prepare=objective)
+    assert queue.run(found, objective, draw) == "exhausted"
+    drawn = [trial.params for trial in found.trials]
+    assert drawn[0] == {"x": 1, "y": "b"}
+    assert sorted(map(repr, drawn)) == sorted(map(repr, points))
+    assert drawn != points
+
+
+def test_a_finished_study_can_be_told_from_an_interrupted_one(tmp_path: Path) -> None:
+    found = optuna.create_study(direction="maximize", storage=storage.open_storage(storage.default_url(tmp_path)))
+    found.set_user_attr(study.GOAL, 2)
+    states = []
+
+    def objective(trial: optuna.Trial) -> float:
+        states.append(study.state(found))
+        return float(trial.number)
+
+    queue.run(found, objective, queue.Draw(goal=1))
+    states.append(study.state(found))
+    queue.run(found, objective, queue.Draw(goal=2))
+    assert [*states, study.state(found)] == ["running", "interrupted", "running", "finished"]
+    found.set_user_attr(study.GOAL, 9)
+    found.set_user_attr(study.EXHAUSTED, True)
+    assert study.state(found) == "finished"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> optuna.Study:
+    """A finished study of three trials, made without training."""
+    make(tmp_path)
+    opened = storage.open_storage(storage.default_url(tmp_path / "studies"))
+    old = study.open_or_create(opened, "tiny@frames", settings(tmp_path))
+    chosen = space.load("tiny", tmp_path / "spaces")
+    for number, (widths, alpha) in enumerate((("8", 0.7), ("4", 0.5), ("4", 0.5))):
+        params = {"cls_head.widths": widths, "alpha": alpha}
+        fixed = FixedTrial(params)
+        kept = {"recipe": replace(chosen(fixed), seed=32 + (number == 2)).to_json(), "weights": "random-0", "epoch": 3}
+        old.add_trial(
+            optuna.create_trial(
+                state=TrialState.PRUNED if number == 1 else TrialState.COMPLETE,
+                value=number / 10,
+                params=params,
+                distributions=fixed.distributions,
+                intermediate_values={10: number / 10},
+                user_attrs=kept,
+            )
+        )
+    return old
+
+
+def taken(
+    folder: Path, old: optuna.Study, weights: str = "random-0", **given: object
+) -> tuple[optuna.Study, list[str]]:
+    """A new study and why trials of the old one did not fit."""
+    chosen, now = space.load("tiny", folder / "spaces"), settings(folder, **given)
+    new = study.open_or_create(storage.of(old), "new", now)
+    count, others = study.take_over(new, old, chosen, now, lambda _: weights)
+    assert count + len(others) == 3
+    study.queue_baseline(new, chosen)
+    return new, others
+
+
+def test_trials_that_fit_are_taken_over_once_and_whole(tmp_path: Path, old: optuna.Study) -> None:
+    (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.9", "0.95"))  # wider: all fit
+    new, others = taken(tmp_path, old)
+    assert others == []
+    for mine, theirs in zip(new.trials, old.trials, strict=True):  # and no second baseline
+        assert (mine.params, mine.value, mine.state) == (theirs.params, theirs.value, theirs.state)
+        assert mine.intermediate_values == theirs.intermediate_values
+        assert mine.user_attrs["copied_from"] == {"study": "tiny@frames", "trial": theirs.number}
+    chosen = space.load("tiny", tmp_path / "spaces")
+    now = settings(tmp_path)
+    assert study.take_over(new, old, chosen, now, lambda _: "random-0") == (0, [])
+
+
+def test_trials_that_do_not_fit_stay_behind_with_their_reason(tmp_path: Path, old: optuna.Study) -> None:
+    (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.5", "0.6"))  # narrower
+    new, others = taken(tmp_path, old)
+    assert [trial.params["cls_head.widths"] for trial in new.trials] == ["8"]
+    assert others == [f"trial {number}: alpha=0.5 is not in the space; it must be from 0.6 to 0.9" for number in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "weights", "reason"),
+    [({"overrides": {"epochs": "3"}}, "random-0", "cannot give"), ({}, "other", "the weights of squeezenet1_1 are")],
+)
+def test_other_epochs_or_weights_fit_no_trial(
+    tmp_path: Path, old: optuna.Study, given: dict[str, object], weights: str, reason: str
+) -> None:
+    new, others = taken(tmp_path, old, weights, **given)
+    assert len(others) == 3
+    assert all(reason in line for line in others)
+    assert [trial.state for trial in new.trials] == [TrialState.WAITING]  # its own baseline
+
+
+def test_a_study_of_other_views_has_nothing_to_give(tmp_path: Path, old: optuna.Study) -> None:
+    with pytest.raises(MilairError, match="made with other views: 12, now 3; none of its trials fit"):
+        taken(tmp_path, old, views=3)
+
+
+def test_two_searches_that_begin_at_once_make_one_study(tmp_path: Path, old: optuna.Study) -> None:
+    opened = storage.of(old)
+    with pytest.raises(MilairError, match="was made with other overrides"):
+        study.open_or_create(opened, "tiny@frames", settings(tmp_path, overrides={"epochs": "9"}))
+    assert study.stored_settings(old) == settings(tmp_path)
