@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +27,9 @@ def places(names: str, per_device: int = 1) -> list[str]:
     else:
         found = [name.strip() for name in names.split(",")]
     for name in found:
-        kind, _, number = name.partition(":")
-        if kind not in ("cpu", "cuda") or (name != "cpu" and not number.isdecimal()):
+        if not re.fullmatch(r"cpu|cuda:\d+", name):
             raise UsageError(f"--devices {names}: '{name}' is no device; it must be auto, cpu or cuda:N, joined by ','")
-        if kind == "cuda" and int(number) >= there:
+        if name != "cpu" and int(name.removeprefix("cuda:")) >= there:
             raise MilairError(f"--devices {names}: {name} is not to be had here; there are {there} GPUs")
     return [name for name in found for _ in range(per_device)]
 

@@ -68,8 +68,9 @@ def run(
             if isinstance(trial, str):
                 return trial
             with _beating(study, trial):
-                _run(study, trial, objective)
-            ended(storage.of(study).get_trial(trial._trial_id))
+                told = _run(study, trial, objective)
+            if told:
+                ended(storage.of(study).get_trial(trial._trial_id))
         return "share"
     except (StorageInternalError, SQLAlchemyError) as error:
         raise OutsideError(f"the database of studies: {storage.reason(error)}") from error
@@ -104,7 +105,8 @@ def _claim(study: optuna.Study, trial: FrozenTrial, prepare: Callable[[optuna.Tr
     """A waiting trial as this worker's, signed while it still waits. What fails in its space fails when it runs."""
     base = storage.of(study)
     base.set_trial_user_attr(trial._trial_id, "worker", worker())
-    base.set_trial_user_attr(trial._trial_id, "error", None)  # of an earlier attempt
+    if trial.user_attrs.get("error"):  # of an earlier attempt
+        base.set_trial_user_attr(trial._trial_id, "error", None)
     base.record_heartbeat(trial._trial_id)
     base.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
     claimed = optuna.Trial(study, trial._trial_id)
@@ -113,13 +115,14 @@ def _claim(study: optuna.Study, trial: FrozenTrial, prepare: Callable[[optuna.Tr
     return claimed
 
 
-def _run(study: optuna.Study, trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> None:
+def _run(study: optuna.Study, trial: optuna.Trial, objective: Callable[[optuna.Trial], float]) -> bool:
+    """Train a trial and finish it. False if it is no longer this worker's."""
     try:
         value = objective(trial)
         if not math.isfinite(value):
             raise ArithmeticError("its score is not a number")
     except optuna.TrialPruned:
-        _tell(study, trial, TrialState.PRUNED)
+        return _tell(study, trial, TrialState.PRUNED)
     except (BrokenPipeError, StorageInternalError, SQLAlchemyError):
         raise  # nobody listens, or nothing can be written
     except (OSError, OutsideError) as error:
@@ -128,21 +131,22 @@ def _run(study: optuna.Study, trial: optuna.Trial, objective: Callable[[optuna.T
         raise OutsideError(reason) from error
     except Exception as error:
         reason = str(error) if isinstance(error, MilairError) else f"{type(error).__name__}: {first_line(error)}"
-        _tell(study, trial, TrialState.FAIL, reason=reason)
-    else:
-        _tell(study, trial, TrialState.COMPLETE, value)
+        return _tell(study, trial, TrialState.FAIL, reason=reason)
+    return _tell(study, trial, TrialState.COMPLETE, value)
 
 
 def _tell(
     study: optuna.Study, trial: optuna.Trial, state: TrialState, value: float | None = None, reason: str | None = None
-) -> None:
+) -> bool:
     """Finish a trial, unless others took this worker for dead and the trial is theirs now."""
     with storage.alone(study):
         now = storage.of(study).get_trial(trial._trial_id)
-        if now.state == TrialState.RUNNING and now.user_attrs.get("worker") == worker():
-            if reason is not None:
-                trial.set_user_attr("error", reason)
-            study.tell(trial, value, state)
+        if now.state != TrialState.RUNNING or now.user_attrs.get("worker") != worker():
+            return False
+        if reason is not None:
+            trial.set_user_attr("error", reason)
+        study.tell(trial, value, state)
+        return True
 
 
 def give_back(study: optuna.Study) -> None:

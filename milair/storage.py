@@ -15,7 +15,7 @@ import psutil
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, NullPool, create_engine, event, text
+from sqlalchemy import URL, Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,9 +33,12 @@ def default_url(studies: Path) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL for people, without its password: PGPASSWORD or ~/.pgpass give it to a program that takes this URL."""
+    """A URL for people and other programs, without its password, which PGPASSWORD or ~/.pgpass can give them."""
+    if url.startswith("sqlite"):
+        return url
     try:
-        return make_url(url)._replace(password=None).difference_update_query(["password"]).render_as_string()
+        parts = _with_driver(make_url(url))
+        return parts._replace(password=None).difference_update_query(["password"]).render_as_string()
     except (SQLAlchemyError, ValueError):
         return f"{url.partition(':')[0]}:…"
 
@@ -90,13 +93,19 @@ def _file(url: str) -> Path | None:
 
 
 def _server(url: str) -> str:
-    """The URL of a server with a driver that is installed, and an end to waiting for one that does not answer."""
-    parts = make_url(url)
-    if parts.drivername == "postgresql" and find_spec("psycopg") is None:  # which SQLAlchemy takes from 2.1 on
-        parts = parts.set(drivername="postgresql+psycopg2")
+    """A server's URL with its driver, and with an end to waiting for one that does not answer."""
+    parts = _with_driver(make_url(url))
     if parts.get_driver_name().startswith("psycopg"):
         parts = parts.set(query={"connect_timeout": str(_ANSWER)} | dict(parts.query))
     return parts.render_as_string(hide_password=False)
+
+
+def _with_driver(url: URL) -> URL:
+    """postgresql:// means the driver that is installed; to SQLAlchemy it means psycopg, or psycopg2 before 2.1."""
+    for driver in ("psycopg", "psycopg2"):
+        if url.drivername == "postgresql" and find_spec(driver) is not None:
+            return url.set(drivername=f"postgresql+{driver}")
+    return url
 
 
 def _refuse_network_disk(path: Path) -> None:

@@ -184,9 +184,13 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def state(study: optuna.Study) -> str:
-    """ "running", "finished" (it has the trials that were asked for, or nothing is left to draw) or "interrupted"."""
+    """ "running", "finished" (it has the trials that were asked for, or nothing is left to draw) or "interrupted".
+
+    "unknown" if it is not running and milair did not make it."""
     if queue.alive(study):
         return "running"
+    if SETTINGS not in study.user_attrs and GOAL not in study.user_attrs:
+        return "unknown"
     asked = study.user_attrs.get(GOAL)
     done = asked is not None and len(finished(study)) >= asked
     return "finished" if done or study.user_attrs.get(EXHAUSTED) else "interrupted"

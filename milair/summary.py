@@ -21,7 +21,7 @@ from milair.progress import describe, duration
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
-from milair.study import SETTINGS, ranked
+from milair.study import GOAL, SETTINGS, finished, ranked, state
 from milair.train import train
 
 _TOP = 5
@@ -41,6 +41,9 @@ def of_study(study: optuna.Study, location: str, split: Split | None) -> dict[st
     return {
         "study": study.study_name,
         "storage": location,
+        "state": state(study),
+        "goal": study.user_attrs.get(GOAL),
+        "finished": len(finished(study)),
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
         "learned_nothing": None if split is None else metrics.learned_nothing(split),
         "best": [_row(trial) for trial in ours[:_TOP]],
