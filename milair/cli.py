@@ -31,13 +31,18 @@ def parser(command: str, description: str, example: str) -> argparse.ArgumentPar
     return made
 
 
-def add_places(made: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """Options that say where things lie."""
+def add_studies(made: argparse.ArgumentParser) -> None:
+    """Options that say where things are kept."""
     made.add_argument("--studies", type=Path, default=Path("studies"), metavar="DIR", help="default: studies")
     made.add_argument("--storage", metavar="URL", help="SQLAlchemy URL; default: milair.db in --studies")
     made.add_argument(
         "--bank", type=Path, metavar="DIR", help="features kept on disk; default: the user's cache folder"
     )
+
+
+def add_places(made: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Options that say where things are kept and where they are computed."""
+    add_studies(made)
     made.add_argument(
         "--bank-quota", type=float, default=20, metavar="GB", help="room for all banks; old ones go first; default: 20"
     )

@@ -161,13 +161,8 @@ def reclaim(study: optuna.Study, *, blame: bool = True) -> list[int]:
     """Put the trials of dead workers back into the queue; the caller holds the study's lock.
 
     A trial with which `DEATHS` workers died fails instead, unless nobody is to blame."""
-    base = storage.of(study)
-    living = {trial.number for trial in alive(study)}
-    left = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.number in living:
-            continue
-        left.append(trial.number)
+    base, left = storage.of(study), left_behind(study)
+    for trial in left:
         deaths = trial.user_attrs.get("deaths", 0) + blame
         base.set_trial_user_attr(trial._trial_id, "deaths", deaths)
         if deaths < DEATHS:
@@ -175,14 +170,14 @@ def reclaim(study: optuna.Study, *, blame: bool = True) -> list[int]:
         else:
             base.set_trial_user_attr(trial._trial_id, "error", f"{deaths} workers died with it")
             base.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    return left
+    return [trial.number for trial in left]
 
 
-def alive(study: optuna.Study) -> list[FrozenTrial]:
-    """Running trials whose workers live, as far as can be told from here."""
+def left_behind(study: optuna.Study) -> list[FrozenTrial]:
+    """Running trials whose workers are dead, as far as can be told from here."""
     silent = storage.of(study)._get_stale_trial_ids(study._study_id)
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial for trial in running if not _is_dead(trial, trial._trial_id in silent)]
+    return [trial for trial in running if _is_dead(trial, trial._trial_id in silent)]
 
 
 @cache
@@ -200,14 +195,17 @@ def _is_dead(trial: FrozenTrial, silent: bool) -> bool:
     if signed is None:  # drawn by another program
         began = trial.datetime_start
         return began is None or (datetime.now() - began).total_seconds() > _UNSIGNED
-    if signed["host"] != socket.gethostname():
-        return silent
+    return not lives(signed) if signed["host"] == socket.gethostname() else silent
+
+
+def lives(signed: dict[str, Any]) -> bool:
+    """Whether the process that signed so runs on this host."""
     try:
         process = psutil.Process(signed["pid"])
-        another = abs(process.create_time() - signed["started"]) > _SAME
-        return another or process.status() == psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - signed["started"]) <= _SAME
+        return signed["host"] == socket.gethostname() and same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return True
+        return False
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,11 +13,12 @@ from filelock import FileLock, Timeout
 from milair.errors import OutsideError
 
 QUOTA = 20.0  # GB by default
+_BANK = re.compile("[0-9a-f]{24}")  # the name of a bank's folder
 
 
 def banks(folder: Path) -> list[Path]:
-    """The banks of a folder, the least recently used first."""
-    found = [place for place in folder.iterdir() if place.is_dir()] if folder.is_dir() else []
+    """The banks of a folder, the least recently used first; what else lies there is not ours."""
+    found = [place for place in folder.iterdir() if _BANK.fullmatch(place.name)] if folder.is_dir() else []
     return sorted(found, key=lambda place: place.stat().st_mtime)
 
 
@@ -26,7 +29,11 @@ def used(place: Path) -> None:
 
 def size(place: Path) -> int:
     """Bytes of a bank."""
-    return sum(file.stat().st_size for file in place.iterdir())
+    total = 0
+    for file in place.iterdir():
+        with suppress(FileNotFoundError):  # it is being computed, and small files come and go
+            total += file.stat().st_size
+    return total
 
 
 def remove(place: Path) -> int:

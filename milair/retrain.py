@@ -52,7 +52,7 @@ class Trained:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import devices, storage
+    from milair import devices, storage, summary
     from milair.progress import Progress
 
     if options.on == "all" and options.seeds > 1:
@@ -76,7 +76,7 @@ def command(options: argparse.Namespace) -> None:
             console.say(_line(runs[-1]) if options.on == "train" else f"seed {seed}: trained on all frames")
     if options.on == "train":
         console.say(_compare(trial, runs))
-    out = options.out or options.studies / "models" / f"{found.study_name}-{trial.number}"
+    out = options.out or summary.model_folder(options.studies / "models", found.study_name, trial.number)
     _save(out, runs[0], setup, found, trial, options.on)
     console.say(f"model of seed {recipe.seed} saved in {out}")
 

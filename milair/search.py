@@ -110,7 +110,7 @@ def command(options: argparse.Namespace) -> None:
         _take_over(found, old, chosen, shared, console)
     study.queue_baseline(found, chosen)
     _go_on(options, found, chosen, shared, workers, console)
-    result = summary.summary(found, shared, storage.shown(url))
+    result = summary.summary(found, storage.shown(url), shared.split)
     if options.json:
         print(json.dumps(result, indent=2))
     else:
@@ -155,7 +155,8 @@ def _go_on(
     console.search(finished, goal, supervisor.names(workers))
     try:
         job = _job(options, found, chosen, goal, workers)
-        end = supervisor.Supervisor(found, job, workers, console).run()
+        with study.searched(found):
+            end = supervisor.Supervisor(found, job, workers, console).run()
     except KeyboardInterrupt:
         console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
         raise

@@ -193,5 +193,5 @@ def load_study(storage: RDBStorage, name: str) -> optuna.Study:
     if len(fitting) == 1:
         return optuna.load_study(study_name=fitting[0], storage=storage)
     if fitting:
-        raise MilairError(f"--study {name} can mean {' or '.join(fitting)}; name one of them")
+        raise MilairError(f"study {name} can mean {' or '.join(fitting)}; name one of them")
     raise MilairError(f"there is no study '{name}'; there are: {', '.join(known) or 'none'}")

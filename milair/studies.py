@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import sys
 from collections import Counter
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     import optuna
 
     from milair.frames import Split
-
-_BANK = re.compile("[0-9a-f]{24}")  # the name of a bank's folder; what else lies beside banks is not ours
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -57,11 +54,7 @@ def _places() -> argparse.ArgumentParser:
     """Options of every action, and values of those that `cli.places` reads beside them."""
     made = argparse.ArgumentParser(add_help=False)
     made.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
-    made.add_argument("--studies", type=Path, default=Path("studies"), metavar="DIR", help="default: studies")
-    made.add_argument("--storage", metavar="URL", help="SQLAlchemy URL; default: milair.db in --studies")
-    made.add_argument(
-        "--bank", type=Path, metavar="DIR", help="features kept on disk; default: the user's cache folder"
-    )
+    cli.add_studies(made)
     made.set_defaults(devices="auto", bank_quota=20)
     return made
 
@@ -88,7 +81,7 @@ def show(options: argparse.Namespace) -> None:
     found = _load(options)
     settings = found.user_attrs.get(study.SETTINGS, {})
     split = _split(settings)
-    told = summary.of_study(found, storage.shown(cli.storage_url(options)), split)
+    told = summary.summary(found, storage.shown(cli.storage_url(options)), split)
     if options.json:
         print(json.dumps(told | {"settings": settings}, indent=2))
         return
@@ -251,16 +244,12 @@ def _tell_models(found: optuna.Study, options: argparse.Namespace) -> None:
 
 def _give_back(found: optuna.Study, dry_run: bool) -> None:
     """Trials of dead workers wait again. Other programs do not sign theirs: nobody can tell who runs those."""
-    from optuna.trial import TrialState
-
     from milair import queue, storage, study
 
     if study.SETTINGS not in found.user_attrs:
         return
     with storage.alone(found):
-        alive = {trial.number for trial in queue.alive(found)}
-        running = found.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        left = [str(trial.number) for trial in running if trial.number not in alive]
+        left = [str(trial.number) for trial in queue.left_behind(found)]
         if not dry_run:
             queue.reclaim(found, blame=False)
     if left:
@@ -273,7 +262,7 @@ def _free(folder: Path, dry_run: bool) -> None:
     from milair import quota
 
     total = 0
-    for place in filter(lambda place: _BANK.fullmatch(place.name), quota.banks(folder)):
+    for place in quota.banks(folder):
         freed = quota.size(place) if dry_run else quota.remove(place)
         stays = not dry_run and place.exists()
         print(f"{place.name}  {'stays: it is being computed' if stays else f'{freed / 1e6:.1f} MB'}")

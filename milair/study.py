@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from milair.trial import PINNED, RUNG
 
 SETTINGS = "milair"  # the study attribute that holds its Settings
 GOAL = "goal"  # and the one that holds how many finished trials were asked for last
+SEARCH = "search"  # and who searches it just now
 EXHAUSTED = "exhausted"  # and whether nothing is left to draw
 _COMPARABLE = ("fingerprint", "views", "split")  # scores of studies that agree in these can be compared
 
@@ -76,10 +78,13 @@ def take_over(
     stored_settings(old).refuse_difference(settings, old.study_name, _COMPARABLE, "none of its trials fit")
     taken, others = 0, []
     with storage.alone(study):
-        known = [trial.user_attrs.get("copied_from") for trial in study.get_trials(deepcopy=False)]
+        copied = [trial.user_attrs.get("copied_from", {}) for trial in study.get_trials(deepcopy=False)]
+        known = [copy["trial"] for copy in copied if copy.get("id") == old._study_id]  # it may have another name now
         for trial in finished(old):
-            kept = trial.user_attrs | {"copied_from": {"study": old.study_name, "trial": trial.number}}
-            if kept["copied_from"] in known or kept.get("error") or "recipe" not in kept:
+            kept = trial.user_attrs | {
+                "copied_from": {"study": old.study_name, "id": old._study_id, "trial": trial.number}
+            }
+            if trial.number in known or kept.get("error") or "recipe" not in kept:
                 continue
             try:
                 recipe = Recipe.from_json(kept["recipe"])
@@ -178,16 +183,31 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials, the best score first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    """Complete trials that milair trained, the best score first."""
+    complete = [
+        trial for trial in finished(study) if trial.state == TrialState.COMPLETE and "recipe" in trial.user_attrs
+    ]
     return sorted(complete, key=lambda trial: (-(trial.value or 0), trial.number))
+
+
+@contextmanager
+def searched(study: optuna.Study) -> Iterator[None]:
+    """A block in which a study is running, also while none of its trials is."""
+    study.set_user_attr(SEARCH, queue.worker())
+    try:
+        yield
+    finally:
+        if study.user_attrs.get(SEARCH) == queue.worker():
+            study.set_user_attr(SEARCH, None)
 
 
 def state(study: optuna.Study) -> str:
     """ "running", "finished" (it has the trials that were asked for, or nothing is left to draw) or "interrupted".
 
     "unknown" if it is not running and milair did not make it."""
-    if queue.alive(study):
+    search = study.user_attrs.get(SEARCH)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if len(running) > len(queue.left_behind(study)) or (search and queue.lives(search)):
         return "running"
     if SETTINGS not in study.user_attrs and GOAL not in study.user_attrs:
         return "unknown"

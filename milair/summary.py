@@ -21,23 +21,15 @@ from milair.progress import describe, duration
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
-from milair.study import GOAL, SETTINGS, finished, ranked, state
+from milair.study import GOAL, finished, ranked, state
 from milair.train import train
 
 _TOP = 5
 
 
-def summary(study: optuna.Study, setup: Setup, location: str) -> dict[str, Any]:
-    """The state of a study as plain JSON."""
-    return of_study(study, location, setup.split)
-
-
-def of_study(study: optuna.Study, location: str, split: Split | None) -> dict[str, Any]:
-    """The same where the frames may be gone; "learned_nothing" is None without them.
-
-    "best" are trials that can be trained again: there are none in a study that milair did not make."""
+def summary(study: optuna.Study, location: str, split: Split | None) -> dict[str, Any]:
+    """The state of a study as plain JSON; "learned_nothing" is None where its frames are gone."""
     trials = study.get_trials(deepcopy=False)
-    ours = [trial for trial in ranked(study) if "recipe" in trial.user_attrs] if SETTINGS in study.user_attrs else []
     return {
         "study": study.study_name,
         "storage": location,
@@ -46,7 +38,7 @@ def of_study(study: optuna.Study, location: str, split: Split | None) -> dict[st
         "finished": len(finished(study)),
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
         "learned_nothing": None if split is None else metrics.learned_nothing(split),
-        "best": [_row(trial) for trial in ours[:_TOP]],
+        "best": [_row(trial) for trial in ranked(study)[:_TOP]],
         "trouble": [
             {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
             for trial in trials

@@ -14,7 +14,19 @@ LAYERS = [
     {"frames", "sample", "augmentation", "pictures", "backbones", "heads", "bank", "quota"},
     {"metrics", "train", "checkpoint"},
     {"space", "devices", "setup", "storage", "queue", "trial", "study"},
-    {"cli", "progress", "summary", "worker", "supervisor", "search", "retrain", "predict", "data", "__main__"},
+    {
+        "cli",
+        "progress",
+        "summary",
+        "worker",
+        "supervisor",
+        "search",
+        "retrain",
+        "predict",
+        "studies",
+        "data",
+        "__main__",
+    },
 ]
 HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn")
 FOLDER = Path(milair.__file__).parent

@@ -10,7 +10,7 @@ from milair.errors import OutsideError
 
 
 def bank(folder: Path, name: str, size: int, used: int) -> Path:
-    place = folder / name
+    place = folder / (name * 24)
     place.mkdir()
     (place / "features.f32").write_bytes(b"x" * size)
     os.utime(place, (used, used))
@@ -23,11 +23,13 @@ def test_banks_are_in_the_order_of_their_use(tmp_path: Path) -> None:
     quota.used(new)
     assert quota.banks(tmp_path) == [old, new]
     assert quota.banks(tmp_path / "none") == []
+    (tmp_path / "holidays").mkdir()
+    assert quota.banks(tmp_path) == [old, new]
 
 
 def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
     places = [bank(tmp_path, name, 400, used) for name, used in (("a", 3), ("b", 1), ("c", 2))]
-    mine = bank(tmp_path, "mine", 0, used=0)
+    mine = bank(tmp_path, "d", 0, used=0)
     quota.make_room(mine, 500, quota=1500e-9)
     assert [place.exists() for place in places] == [True, False, True]
     quota.make_room(mine, 1500, quota=1500e-9)
@@ -44,7 +46,7 @@ def test_a_bank_that_is_being_computed_stays(tmp_path: Path) -> None:
 
 
 def test_what_can_never_fit_is_said(tmp_path: Path) -> None:
-    mine = bank(tmp_path, "mine", 0, used=0)
+    mine = bank(tmp_path, "d", 0, used=0)
     with pytest.raises(OutsideError, match=r"--bank-quota 2: a bank of 3\.0 GB does not fit"):
         quota.make_room(mine, 3 * 10**9, quota=2)
     with pytest.raises(OutsideError, match=r"MB of features do not fit, .* MB are free; --bank DIR"):

@@ -288,7 +288,7 @@ def test_trials_that_fit_are_taken_over_once_and_whole(tmp_path: Path, old: optu
     for mine, theirs in zip(new.trials, old.trials, strict=True):  # and no second baseline
         assert (mine.params, mine.value, mine.state) == (theirs.params, theirs.value, theirs.state)
         assert mine.intermediate_values == theirs.intermediate_values
-        assert mine.user_attrs["copied_from"] == {"study": "tiny@frames", "trial": theirs.number}
+        assert mine.user_attrs["copied_from"] == {"study": "tiny@frames", "id": old._study_id, "trial": theirs.number}
     chosen = space.load("tiny", tmp_path / "spaces")
     now = settings(tmp_path)
     assert study.take_over(new, old, chosen, now, lambda _: "random-0") == (0, [])
