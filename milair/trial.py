@@ -79,7 +79,7 @@ class Objective:
         bank = self.setup.bank(recipe)
         _refuse_other_weights(trial, recipe, bank)
         trial.set_user_attr("weights", bank.weights)
-        reported = _reported(trial)
+        judge = _Judge(trial, before=max(_reported(trial), default=0))
         if self.setup.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.setup.device)
         start = perf_counter()
@@ -87,7 +87,7 @@ class Objective:
         for epoch in train(recipe, bank, self.setup.device):
             epochs.append(epoch)
             self.listen(f"trial {trial.number}", recipe, epoch)
-            end = _ends(trial, epoch, reported)
+            end = judge(epoch)
             if end is not None:
                 break
         self._record(trial, recipe, bank, epochs, perf_counter() - start)
@@ -150,17 +150,25 @@ def _hopeless(error: Exception) -> str | None:
     return None
 
 
-def _ends(trial: BaseTrial, epoch: Epoch, reported: list[int]) -> Exception | None:
-    """Report an epoch at its rung. What ends the trial now, if anything does."""
-    if not (math.isfinite(epoch.train.loss) and math.isfinite(epoch.val.loss)):
-        return Hopeless(f"diverged: its loss is not a number from epoch {epoch.number} on")
-    step = epoch.passes // RUNG * RUNG
-    if step > (reported[-1] if reported else 0):
-        trial.report(epoch.score, step)
-        reported.append(step)
-        if not trial.user_attrs.get(PINNED) and trial.should_prune():
+@dataclass
+class _Judge:
+    """Reports a trial at its rungs, and says what ends it. Steps that an interrupted run reported stand as they are."""
+
+    trial: BaseTrial
+    before: int  # the last step of such a run; it may not have been judged at that
+    step: int = 0
+
+    def __call__(self, epoch: Epoch) -> Exception | None:
+        if not (math.isfinite(epoch.train.loss) and math.isfinite(epoch.val.loss)):
+            return Hopeless(f"diverged: its loss is not a number from epoch {epoch.number} on")
+        step, self.step = self.step, epoch.passes // RUNG * RUNG
+        if self.step == step or self.step < self.before:
+            return None
+        if self.step > self.before:
+            self.trial.report(epoch.score, self.step)
+        if not self.trial.user_attrs.get(PINNED) and self.trial.should_prune():
             return optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
-    return None
+        return None
 
 
 def _earlier(trial: BaseTrial) -> list[optuna.trial.FrozenTrial]:
@@ -189,7 +197,7 @@ def _drawn_before(trial: BaseTrial) -> int:
 def _reported(trial: BaseTrial) -> list[int]:
     """Steps that an interrupted run of this very trial has reported already."""
     own = _earlier(trial)[-1:]
-    return sorted(own[0].intermediate_values) if own else []
+    return list(own[0].intermediate_values) if own else []
 
 
 def _finite(value: float) -> float | None:
