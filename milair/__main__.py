@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from milair import __version__
-from milair.cli import DONE, WRONG_USE
+from milair.cli import DONE, WRONG_USE, leave
 
 COMMANDS = {
     "search": "run a search space as a study, or go on with it",
@@ -28,5 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     return DONE if asked else WRONG_USE
 
 
+def entry() -> None:
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from milair import __version__
 from milair.errors import MilairError, UsageError, first_line, what_failed
@@ -112,6 +113,7 @@ def run(
     try:
         with interruptible():
             command(arguments)
+            sys.stdout.flush()  # here, where a reader that has gone is no fault
         return DONE
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -126,11 +128,21 @@ def run(
         return WRONG_USE if isinstance(error, UsageError) else FAILED
 
 
+def leave(status: int) -> NoReturn:
+    """End this process at once: taking torch apart takes seconds, and nothing is left to save."""
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def _line(error: Exception) -> str:
     if isinstance(error, MilairError):
         return str(error)
     if isinstance(error, OSError):  # a full disk, a folder that may not be written
         return what_failed(error)
+    if type(error).__module__.partition(".")[0] in ("optuna", "sqlalchemy"):  # a server that fails, a full disk
+        from milair import storage
+
+        return f"the database of studies: {storage.reason(error)}"
     return f"{type(error).__name__}: {first_line(error)} (--debug shows where)"
 
 

@@ -96,19 +96,21 @@ def _draw(study: optuna.Study, draw: Draw) -> optuna.Trial | str:
                 if not waiting:
                     study.enqueue_trial(draw.next_point(drawn))
                     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-                return _claim(study, waiting[0], draw.prepare)
+                if (claimed := _claim(study, waiting[0], draw.prepare)) is not None:
+                    return claimed
         sleep(_PAUSE)  # others run the last trials, and may not finish them
     return "time"
 
 
-def _claim(study: optuna.Study, trial: FrozenTrial, prepare: Callable[[optuna.Trial], object]) -> optuna.Trial:
-    """A waiting trial as this worker's, signed while it still waits. What fails in its space fails when it runs."""
+def _claim(study: optuna.Study, trial: FrozenTrial, prepare: Callable[[optuna.Trial], object]) -> optuna.Trial | None:
+    """A waiting trial as this worker's, signed while it still waits; None if another program was quicker."""
     base = storage.of(study)
     base.set_trial_user_attr(trial._trial_id, "worker", worker())
     if trial.user_attrs.get("error"):  # of an earlier attempt
         base.set_trial_user_attr(trial._trial_id, "error", None)
     base.record_heartbeat(trial._trial_id)
-    base.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    if not base.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+        return None
     claimed = optuna.Trial(study, trial._trial_id)
     with suppress(Exception):  # it fails again, and is told, when it runs
         prepare(claimed)

@@ -73,7 +73,7 @@ def command(options: argparse.Namespace) -> None:
     from milair import devices, setup, space, storage, study, summary
     from milair.progress import Progress
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = Progress(sys.stderr if options.json else sys.stdout)
     chosen = space.load(options.study, options.spaces or space.default_folder())
     workers = devices.places(options.devices, options.per_device)
@@ -213,4 +213,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

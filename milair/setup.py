@@ -58,7 +58,7 @@ class Settings:
         """MilairError if another milair wrote them."""
         known = {item.name for item in fields(cls)}
         if other := sorted(known ^ set(values)):
-            raise MilairError(f"the study's settings are those of another milair (they differ in '{other[0]}')")
+            raise MilairError(f"its settings are those of another milair (they differ in '{other[0]}')")
         return cls(**values)
 
     def refuse_difference(

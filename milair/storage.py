@@ -172,9 +172,10 @@ def alone(study: optuna.Study) -> Iterator[None]:
 
 @contextmanager
 def _locked(engine: Engine, name: str) -> Iterator[None]:
-    """A lock that a PostgreSQL server keeps for as long as its holder is connected."""
+    """A lock that a PostgreSQL server keeps for as long as its holder is connected, and alive as far as it can tell."""
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
     with engine.begin() as connection:
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{STALE}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
         yield
 

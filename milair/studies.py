@@ -274,7 +274,7 @@ def _free(folder: Path, dry_run: bool) -> None:
 def command(options: argparse.Namespace) -> None:
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     options.act(options)
 
 
@@ -283,4 +283,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

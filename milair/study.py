@@ -43,7 +43,10 @@ def stored_settings(study: optuna.Study) -> Settings:
     values = study.user_attrs.get(SETTINGS)
     if values is None:
         raise MilairError(f"study {study.study_name} was not made by milair: it has no settings stored with it")
-    return Settings.from_json(values)
+    try:
+        return Settings.from_json(values)
+    except MilairError as error:
+        raise MilairError(f"study {study.study_name}: {error}; --name NAME starts another study") from None
 
 
 def open_or_create(database: RDBStorage, name: str, settings: Settings) -> optuna.Study:

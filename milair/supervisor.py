@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RESTARTS = 3  # of a worker that finishes no trial in between
 FAILURES = 3  # in a row, end a search
 _GRACE = 2.5  # seconds for a worker to give its trial back
-_BEGIN = "import sys; sys.path[:] = sys.argv[1:]; from milair.worker import main; sys.exit(main())"
+_BEGIN = "import sys; sys.path[:] = sys.argv[1:]; from milair import cli, worker; cli.leave(worker.main())"
 
 
 @dataclass
@@ -108,17 +108,21 @@ class Supervisor:
             case "note":
                 self.console.note(**event)
             case "trial":
-                trial = self.study.get_trials(deepcopy=False)[event["number"]]
-                self.console.trial(trial, worker.name)
-                self.deaths[worker.name] = 0
-                self.failures = self.failures + 1 if trial.state.name == "FAIL" else 0
-                if self.failures == FAILURES:
-                    reason = trial.user_attrs.get("error")
-                    raise MilairError(f"{FAILURES} trials failed in a row, the last with: {reason}")
+                self._ended(worker, event["number"])
             case "end":
                 worker.ended = event["why"]
             case "error":
                 raise MilairError(event["text"])
+
+    def _ended(self, worker: _Worker, number: int) -> None:
+        """A trial is finished, or has failed."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        self.console.trial(trial, worker.name)
+        self.deaths[worker.name] = 0
+        self.failures = self.failures + 1 if trial.state.name == "FAIL" else 0
+        if self.failures == FAILURES:
+            reason = trial.user_attrs.get("error")
+            raise MilairError(f"{FAILURES} trials failed in a row, the last with: {reason}")
 
     def _gone(self, worker: _Worker) -> str | None:
         """A worker's process is over. Why, if its work is done; else another one takes its place."""
@@ -135,8 +139,6 @@ class Supervisor:
         return None
 
     def _died(self, worker: _Worker, status: int) -> None:
-        with storage.alone(self.study):
-            queue.reclaim(self.study)
         reason = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         if worker.errors is not None:
             worker.errors.seek(0)
@@ -146,7 +148,12 @@ class Supervisor:
         count = self.deaths[worker.name] = self.deaths[worker.name] + 1
         if count > RESTARTS:
             raise MilairError(f"{died}, {count} times without finishing a trial")
-        self.console.say(f"{died}; its trial is back in the queue, and another starts ({count} of {RESTARTS})")
+        self.console.say(f"{died}; its trial goes back to the queue, and another starts ({count} of {RESTARTS})")
+        with storage.alone(self.study):
+            left = queue.reclaim(self.study)
+        for number in left:
+            if self.study.get_trials(deepcopy=False)[number].state.name == "FAIL":  # too many died with it
+                self._ended(worker, number)
 
     def _stop(self) -> None:
         """End what still runs: trials in hand go back to the queue. A second Ctrl-C does not wait for that."""

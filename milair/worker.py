@@ -76,7 +76,7 @@ def work(job: Job, events: Events) -> str:
     from milair import queue, setup, space, storage, study
     from milair.trial import Objective
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(job.threads)
     chosen = space.load(job.space, Path())
     found = storage.load_study(storage.open_storage(job.storage, create=False), job.study)
