@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -113,7 +113,6 @@ def run(
     try:
         with interruptible():
             command(arguments)
-            sys.stdout.flush()  # here, where a reader that has gone is no fault
         return DONE
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -130,7 +129,9 @@ def run(
 
 def leave(status: int) -> NoReturn:
     """End this process at once: taking torch apart takes seconds, and nothing is left to save."""
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
     os._exit(status)
 
 
