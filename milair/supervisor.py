@@ -148,9 +148,9 @@ class Supervisor:
         count = self.deaths[worker.name] = self.deaths[worker.name] + 1
         if count > RESTARTS:
             raise MilairError(f"{died}, {count} times without finishing a trial")
-        self.console.say(f"{died}; its trial goes back to the queue, and another starts ({count} of {RESTARTS})")
         with storage.alone(self.study):
             left = queue.reclaim(self.study)
+        self.console.say(f"{died}; its trial is back in the queue, and another starts ({count} of {RESTARTS})")
         for number in left:
             if self.study.get_trials(deepcopy=False)[number].state.name == "FAIL":  # too many died with it
                 self._ended(worker, number)
