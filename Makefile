@@ -3,13 +3,16 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN := .venv/bin/python
 
-.PHONY: search test lint bench clean
+.PHONY: search test test-faults lint bench clean
 
 search: .venv/installed
 	$(RUN) -m milair.search --study heads $(ARGS)
 
 test: .venv/installed-dev
 	$(RUN) -m pytest $(ARGS)
+
+test-faults: .venv/installed-dev
+	$(RUN) -m pytest -m faults $(ARGS)
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
