@@ -35,7 +35,8 @@ def assert_survives(storm: Storm) -> None:
 
 
 def test_a_study_survives_a_few_kills(tmp_path: Path) -> None:
-    assert_survives(Storm(Place(tmp_path, text=STORM_SPACE), kills=5, longest=5, total=8, epochs=40))
+    fewer_banks = STORM_SPACE.replace(', "160x112", "192x128", "224x144"', "")
+    assert_survives(Storm(Place(tmp_path, text=fewer_banks), kills=5, longest=5, total=8, epochs=40))
 
 
 @pytest.mark.faults
