@@ -83,7 +83,7 @@ def test_a_study_whose_database_has_no_room_goes_on_once_there_is_some(
 ) -> None:
     with small_disk(tmp_path / "studies", 6) as disk:
         place = Place(tmp_path)
-        options = ("--devices", "cpu,cpu", "--set", "epochs=40", "--set", "patience=40", "--trials", "8")
+        options = ("--set", "epochs=30", "--set", "patience=30", "--trials", "6")
         filler = fill(disk)  # there is no study yet
         assert search([*place.options, *options]) == 1
         said = capsys.readouterr().err
@@ -104,10 +104,10 @@ def test_a_study_whose_database_has_no_room_goes_on_once_there_is_some(
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         database.close()
         assert before.items() <= place.finished().items()
-        assert len(place.finished()) < 8
+        assert len(place.finished()) < 6
         assert search([*place.options, *options]) == 0
         assert before.items() <= place.finished().items()
-        assert_whole(place.trials(), 8)
+        assert_whole(place.trials(), 6)
 
 
 def test_an_old_checkpoint_stays_whole_where_a_new_one_has_no_room(tmp_path: Path) -> None:

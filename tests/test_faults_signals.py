@@ -40,7 +40,14 @@ def both_train(place: Place, search: Search) -> bool:
     return len(busy) == 2 and busy == {worker.pid for worker in search.workers()}
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.faults)])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.faults),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.faults),
+    ],
+)
 def test_a_signal_ends_a_search_within_five_seconds(place: Place, sent: signal.Signals) -> None:
     if signal.getsignal(sent) == signal.SIG_IGN:
         pytest.skip(f"{sent.name} is ignored here, as under nohup")

@@ -88,11 +88,12 @@ def test_a_trial_that_needs_more_memory_than_there_is_is_not_started(tmp_path: P
     assert hopeless.user_attrs["error"].endswith(" GB")
 
 
+@pytest.mark.faults
 def test_a_picture_that_vanished_ends_a_search_which_goes_on_once_it_is_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = Place(tmp_path, text=STORM_SPACE)
-    options = ("--trials", "4", "--set", "epochs=40", "--set", "patience=40")
+    options = ("--trials", "4", "--set", "epochs=20", "--set", "patience=20")
     with place.search(*options) as running:
         assert until(lambda: place.states()["RUNNING"] or running.over)
         assert until(lambda: "weights" in place.trials()[0].user_attrs or running.over)  # its bank is open

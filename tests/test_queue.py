@@ -1,10 +1,5 @@
 """The queue: exact totals, one worker a trial, and every trial that comes back from a worker that cannot finish it."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +9,6 @@ from optuna.trial import TrialState
 from tiny import load, make, search
 
 from milair import queue, storage
-from milair.errors import MilairError
 from milair.queue import Draw
 from milair.recipe import Recipe
 
@@ -51,59 +45,6 @@ def test_an_interrupted_trial_goes_back_to_the_queue_as_it_was(study: optuna.Stu
     assert [(trial.number, trial.state) for trial in study.trials] == [(0, TrialState.WAITING)]
     queue.run(study, lambda trial: float(trial.suggest_int("x", 0, 9)), Draw(goal=1))
     assert [(trial.number, trial.value) for trial in study.trials] == [(0, 3.0)]
-
-
-def begin(folder: Path, *more: str) -> subprocess.Popen[str]:
-    """A search in a process of its own, once its second trial is running."""
-    options = make(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "milair.search", *options, "--trials", "3", "--set", "epochs=60", *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            trials = load(folder).trials
-        except MilairError:
-            trials = []
-        if len(trials) > 1 and "recipe" in trials[1].user_attrs:
-            return process
-        time.sleep(0.05)
-    raise AssertionError(process.communicate())
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path, sent: signal.Signals) -> None:
-    process = begin(tmp_path, "--set", "patience=60")
-    process.send_signal(sent)
-    output, errors = process.communicate(timeout=60)
-    before = load(tmp_path).trials
-    if sent != signal.SIGKILL:
-        assert process.returncode == 128 + sent
-        assert "goes on where this one stopped" in output
-        assert errors == "milair: interrupted\n"
-        assert before[1].state == TrialState.WAITING
-    else:
-        assert before[1].state in (TrialState.RUNNING, TrialState.WAITING)  # its worker gives it back
-    again = subprocess.run(
-        [
-            *(sys.executable, "-m", "milair.search", "--study", "tiny", "--data", str(tmp_path / "frames")),
-            *("--spaces", str(tmp_path / "spaces"), "--studies", str(tmp_path / "studies"), "--trials", "3", "--json"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    after = load(tmp_path).trials
-    assert len(after) == 3
-    assert after[1].params == before[1].params
-    assert after[0].value == before[0].value
-    assert all(trial.state.is_finished() for trial in after)
-    assert json.loads(again.stdout)["study"] == "tiny@frames"
 
 
 def test_a_worker_taken_for_dead_finishes_nothing(study: optuna.Study) -> None:
