@@ -144,8 +144,9 @@ def test_show_tells_the_state_the_settings_the_best_and_what_is_next(
 ) -> None:
     assert run(folder, "show", "tiny") == 0
     out = capsys.readouterr().out
+    source = study.stored_settings(load(folder)).source  # what MILAIR_WEIGHTS says, or imagenet
     for line in (
-        *(f"data         {searched / 'frames'}", "source       imagenet", "views        2"),
+        *(f"data         {searched / 'frames'}", f"source       {source}", "views        2"),
         *("state        finished, 2 of 2 trials", "split        share 0.25, seed 42", "space        tiny"),
         *("  alpha              0.5 to 0.9", "  cls_head.widths    4, 8, 16, 8-8", f"{NAME}: 2 complete"),
     ):
