@@ -66,9 +66,9 @@ def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Ba
         parts.append((child, module))
     if name.startswith("densenet"):
         parts.append(("relu", nn.ReLU()))  # in torchvision it is a function call in `forward`
-    grid = nn.AdaptiveAvgPool2d(GRID)
-    pool = getattr(model, "avgpool", grid) if pooling == "own" else grid
-    return Backbone(nn.Sequential(*(module for _, module in parts)), pool)
+    body = nn.Sequential(*(module for _, module in parts))
+    pool = getattr(model, "avgpool", None) if pooling == "own" else None
+    return Backbone(body, pool or nn.AdaptiveAvgPool2d(1 if pooling == "global" else GRID))
 
 
 @lru_cache(maxsize=64)
@@ -94,9 +94,7 @@ def load_state(name: str, source: str) -> dict[str, Tensor]:
     _check(name)
     if source == "imagenet":
         return _torchvision_state(name)
-    path = Path(source)
-    if path.is_dir():
-        path = path / f"{name}.pth"
+    path = file(name, source)
     if not path.is_file():
         raise MilairError(
             f"{path}: no weights for {name} there; give --weights FILE|DIR with {name}.pth, or 'imagenet'"
@@ -109,6 +107,12 @@ def load_state(name: str, source: str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise MilairError(f"{path}: not a file of weights (it must hold a state dict: names and tensors)")
     return state
+
+
+def file(name: str, source: str) -> Path:
+    """The file of weights that a file or a folder means; it may not be there."""
+    path = Path(source)
+    return path / f"{name}.pth" if path.is_dir() else path
 
 
 def _check(name: str) -> None:

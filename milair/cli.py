@@ -147,11 +147,11 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)} (--debug shows where)"
 
 
-def pairs(texts: Sequence[str]) -> dict[str, str]:
+def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     """`field=value` options as a dictionary."""
     for text in texts:
         if "=" not in text:
-            raise UsageError(f"--set {text}: it must be field=value, such as --set alpha=0.5")
+            raise UsageError(f"{option} {text}: it must be field=value, such as {option} backbone=resnet18")
     return dict(text.split("=", 1) for text in texts)
 
 

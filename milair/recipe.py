@@ -67,16 +67,16 @@ _HEADS: dict[str, type[LinearHead] | type[ConvHead]] = {"linear": LinearHead, "c
 class Recipe:
     """One training, complete. The defaults are the document's best run, but for its normalisation ("data").
 
-    `backbone` is a torchvision classification model; `pooling` "grid" brings its last map to 7x7, "own" uses
-    the model's own pooling; `normalisation` scales pictures by ImageNet's or by the training set's own
-    statistics. An epoch sees each training picture in `augmentations` views. The loss is
-    (1 - alpha) * cross-entropy + alpha * (1 - mean IoU). `patience` epochs without a lower validation loss
-    end the training.
+    `backbone` is a torchvision classification model; `pooling` "grid" brings its last map to 7x7, "global" averages
+    it to 1x1, "own" does as the document did: the model's `avgpool`, else 7x7; `normalisation` scales pictures by
+    ImageNet's or by the training set's own statistics. An epoch sees each training picture in `augmentations`
+    views. The loss is (1 - alpha) * cross-entropy + alpha * (1 - mean IoU). `patience` epochs without a lower
+    validation loss end the training.
     """
 
     backbone: str = "squeezenet1_0"
     weights: str = "pretrained"  # or "random"
-    pooling: str = "grid"  # or "own"
+    pooling: str = "grid"  # or "global", or "own"
     normalisation: str = "imagenet"  # or "data"
     image_size: str = "400x255"  # width x height in pixels
     augmentations: int = 6
@@ -96,7 +96,7 @@ class Recipe:
         for name, holds, rule in (
             ("backbone", isinstance(self.backbone, str) and self.backbone != "", "the name of a torchvision model"),
             ("weights", self.weights in ("pretrained", "random"), "'pretrained' or 'random'"),
-            ("pooling", self.pooling in ("grid", "own"), "'grid' or 'own'"),
+            ("pooling", self.pooling in ("grid", "global", "own"), "'grid', 'global' or 'own'"),
             ("normalisation", self.normalisation in ("imagenet", "data"), "'imagenet' or 'data'"),
             (
                 "image_size",

@@ -45,6 +45,9 @@ def arguments() -> argparse.ArgumentParser:
     )
     made.add_argument("--timeout", type=float, metavar="S", help="begin no trial after S seconds")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
+    made.add_argument(
+        "--only", action="append", default=[], metavar="FIELD=A,B", help="of the space's choices, only these"
+    )
     made.add_argument("--epochs", type=cli.whole(1), metavar="N", help="the same as --set epochs=N")
     made.add_argument(
         "--views",
@@ -92,9 +95,11 @@ def command(options: argparse.Namespace) -> None:
         frames,
         weights=options.weights,
         views=options.views,
-        overrides=cli.pairs(options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
+        overrides=cli.pairs("--set", options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
+        only={name: text.split(",") for name, text in cli.pairs("--only", options.only).items()},
         stored=stored,
     )
+    chosen = chosen.narrowed(settings.only)
     shared = setup.open_setup(settings, frames, workers[0] if options.dry_run else "cpu", options.bank, console)
     console.say(_describe(shared, shared.recipe(chosen.baseline), workers))
     if opened is None:
@@ -105,6 +110,7 @@ def command(options: argparse.Namespace) -> None:
         raise UsageError(f"--copy-from {name}: that is the study itself; --name NAME names the new one")
     baseline = shared.recipe(chosen.baseline)
     shared.check(baseline)  # what cannot be had is said before there is a study
+    shared.refuse_missing_weights(baseline)
     found = study.open_or_create(opened, name, settings)
     if old is not None:
         _take_over(found, old, chosen, shared, console)

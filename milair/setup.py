@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,6 +49,7 @@ class Settings:
     views: int  # K, augmented views of each training picture in a bank
     overrides: dict[str, str]  # recipe fields that --set, --epochs and --weights random fix
     split: dict[str, float] = field(default_factory=lambda: {"share": VALIDATION_SHARE, "seed": SPLIT_SEED})
+    only: dict[str, list[str]] = field(default_factory=dict)  # choices that the space is narrowed to
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,8 +57,8 @@ class Settings:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
         """MilairError if another milair wrote them."""
-        known = {item.name for item in fields(cls)}
-        if other := sorted(known ^ set(values)):
+        known = {item.name: item.default_factory is MISSING for item in fields(cls)}  # and whether it must be there
+        if other := sorted({name for name, needed in known.items() if needed or name in values} ^ set(values)):
             raise MilairError(f"its settings are those of another milair (they differ in '{other[0]}')")
         return cls(**values)
 
@@ -138,6 +139,21 @@ class Setup:
         self.bank_bytes(recipe)
         self.weights(recipe)
 
+    def refuse_missing_weights(self, recipe: Recipe) -> None:
+        """MilairError if some of the backbones that the space offers have no file of weights."""
+        from milair import backbones
+
+        offered = self.settings.dimensions.get("backbone", {}).get("choices", [])
+        if recipe.weights == "random" or self.settings.source == "imagenet":  # the latter are downloaded in their time
+            return
+        there = [name for name in offered if backbones.file(name, self.settings.source).is_file()]
+        if len(there) < len(offered):
+            lacking = ", ".join(name for name in offered if name not in there)
+            raise MilairError(
+                f"{self.settings.source}: no weights for {lacking} there; --only backbone={','.join(there)} "
+                "searches those that are there"
+            )
+
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from."""
         from milair import backbones
@@ -166,11 +182,13 @@ def new_settings(
     weights: str | None = None,
     views: int | None = None,
     overrides: Mapping[str, str] | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
     stored: Settings | None = None,
 ) -> Settings:
     """The settings of a run; what is left out is as in the `stored` study, else the default for that data.
 
-    MilairError if an override is not a field of a recipe, or fixes what the space varies."""
+    MilairError if an override is not a field of a recipe, or fixes what the space varies, or if `only` names a
+    choice that the space does not have."""
     is_sample = data == SAMPLE
     if stored is not None:
         fixed, source, default_views = stored.overrides, stored.source, stored.views
@@ -185,7 +203,8 @@ def new_settings(
         source = weights
         if space.baseline.override(fixed).weights == "random":
             fixed = fixed | {"weights": "pretrained"}
-    dimensions = space.dimensions()
+    kept = {name: list(choices) for name, choices in (only or (stored.only if stored else {})).items()}
+    dimensions = space.narrowed(kept).dimensions()
     for path in fixed:
         for name in dimensions:
             if name == path or name.startswith(f"{path}.") or path.startswith(f"{name.rpartition('.')[0]}."):
@@ -202,6 +221,7 @@ def new_settings(
         source=source if source == "imagenet" else str(Path(source).resolve()),
         views=views,
         overrides=fixed,
+        only=kept,
     )
 
 

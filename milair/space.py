@@ -11,11 +11,11 @@ import importlib.util
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from milair.errors import MilairError, first_line
+from milair.errors import MilairError, UsageError, first_line
 from milair.recipe import Recipe
 
 Value = str | int | float | bool | None
@@ -39,9 +39,10 @@ class Space:
     question: str
     baseline: Recipe
     function: Callable[[Trial], Recipe]
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
     def __call__(self, trial: Trial) -> Recipe:
-        return self.function(trial)
+        return self.function(cast(Trial, _Narrowed(trial, self.only)) if self.only else trial)
 
     def _ask(self, trial: Trial) -> Recipe:
         try:
@@ -59,6 +60,19 @@ class Space:
         if self._ask(asked).override(overrides or {}) != recipe:
             raise MilairError(f"{self.path}: the space cannot give the recipe {recipe}")
         return asked.given
+
+    def narrowed(self, only: Mapping[str, Sequence[str]]) -> Space:
+        """This space with fewer choices: {"backbone": ["resnet18", "resnet50"]}. UsageError if it has no such ones."""
+        dimensions = self.dimensions()
+        for name, kept in only.items():
+            choices = dimensions.get(name, {}).get("choices")
+            if choices is None:
+                known = ", ".join(key for key, domain in dimensions.items() if "choices" in domain) or "none"
+                raise UsageError(f"--only {name}: the space {self.name} has no such choice; its choices are {known}")
+            for text in kept:
+                if text not in map(str, choices):
+                    raise UsageError(f"--only {name}={text}: the choices are {', '.join(map(str, choices))}")
+        return replace(self, only=only)
 
     def configurations(self, most: int = 10_000) -> list[dict[str, Value]] | None:
         """All that the space can give, as parameters; None if that is more than `most`, or without end."""
@@ -110,6 +124,21 @@ def default_folder() -> Path:
     """`search_spaces/` of the working directory, else the one that came with milair."""
     here = Path("search_spaces")
     return here if here.is_dir() else Path(__file__).parent.parent / "search_spaces"
+
+
+@dataclass(frozen=True, slots=True)
+class _Narrowed:
+    """A trial that leaves out some of the choices."""
+
+    trial: Trial
+    only: Mapping[str, Sequence[str]]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        kept = self.only.get(name)
+        return self.trial.suggest_categorical(name, [c for c in choices if kept is None or str(c) in kept])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.trial, name)
 
 
 class _Answers:

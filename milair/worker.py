@@ -81,6 +81,7 @@ def work(job: Job, events: Events) -> str:
     chosen = space.load(job.space, Path())
     found = storage.load_study(storage.open_storage(job.storage, create=False), job.study)
     settings = study.stored_settings(found)
+    chosen = chosen.narrowed(settings.only)
     bank = None if job.bank is None else Path(job.bank)
     shared = setup.open_setup(
         settings, setup.read_frames(settings.data), job.device, bank, events, bank_quota=job.bank_quota

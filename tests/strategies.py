@@ -16,7 +16,7 @@ recipes = st.builds(
     Recipe,
     backbone=st.sampled_from(["squeezenet1_0", "resnet18", "swin_t"]),
     weights=st.sampled_from(["pretrained", "random"]),
-    pooling=st.sampled_from(["grid", "own"]),
+    pooling=st.sampled_from(["grid", "global", "own"]),
     normalisation=st.sampled_from(["imagenet", "data"]),
     image_size=image_sizes,
     augmentations=st.integers(1, 1000),

@@ -84,7 +84,7 @@ NAN, INF = float("nan"), float("inf")
         ("backbone", 7, "the name of a torchvision model"),
         ("weights", "imagenet", "'pretrained' or 'random'"),
         ("weights", [], "'pretrained' or 'random'"),
-        ("pooling", "max", "'grid' or 'own'"),
+        ("pooling", "max", "'grid', 'global' or 'own'"),
         ("normalisation", None, "'imagenet' or 'data'"),
         *(
             ("image_size", size, "'WIDTHxHEIGHT'")
