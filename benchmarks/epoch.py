@@ -24,11 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from milair import backbones, metrics
 from milair.bank import Bank, load
-from milair.frames import Split, picture_hash, split
+from milair.frames import Split
 from milair.heads import Heads
 from milair.pictures import Picture, decode, normalise, see
 from milair.recipe import Recipe
+from milair.scan import content as picture_hash
 from milair.setup import SAMPLE, read_frames
+from milair.split import split
 from milair.train import train
 
 CPU = torch.device("cpu")

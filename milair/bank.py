@@ -23,9 +23,9 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from milair import augmentation, backbones, quota
+from milair import augmentation, backbones, quota, scan
 from milair.errors import OutsideError, what_failed
-from milair.frames import Frame, Split, picture_hash
+from milair.frames import Frame, Split
 from milair.pictures import VIEW_SEED, Picture, decode, normalise, see, statistics
 from milair.recipe import Recipe
 
@@ -101,7 +101,7 @@ def load(
     )
     parts, computed, size = [], 0, 0.0
     for name, frames, count in (("training", split.train, views), ("validation", split.val, 0)):
-        pictures = [Picture(frame.path, picture_hash(frame.path)) for frame in frames]
+        pictures = [Picture(frame.path, scan.content(frame.path)) for frame in frames]
         features, new = build.rows(name, pictures, count)
         parts.append(_part(features, frames, pictures, classes, device))
         computed, size = computed + new, size + features.nbytes / 1e6

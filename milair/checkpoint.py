@@ -24,6 +24,7 @@ from milair.errors import MilairError, first_line
 from milair.heads import Heads
 from milair.pictures import decode, normalise
 from milair.recipe import Recipe
+from milair.scan import scan
 
 FORMAT = 1
 _FILES = ("model.safetensors", "model.json")
@@ -56,8 +57,6 @@ class Detector(nn.Module):
 
     def predict(self, paths: Sequence[Path]) -> Iterator[Prediction]:
         """Predictions for picture files, in their order. MilairError names one that cannot be decoded."""
-        from PIL import Image
-
         self.eval()
         device = next(self.heads.parameters()).device
         for first in range(0, len(paths), _BATCH):
@@ -69,9 +68,8 @@ class Detector(nn.Module):
             for path, share, label, box in zip(
                 batch, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
             ):
-                with Image.open(path) as picture:
-                    width, height = picture.size
-                yield Prediction(path, self.classes[label], share, to_pixels(box, width, height))
+                known = scan(path)
+                yield Prediction(path, self.classes[label], share, to_pixels(box, known.width, known.height))
 
 
 def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:

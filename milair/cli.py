@@ -147,6 +147,20 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)} (--debug shows where)"
 
 
+def add_frames(parser: argparse.ArgumentParser) -> None:
+    """How frames are read and split."""
+    parser.add_argument(
+        "--objects",
+        choices=("largest", "skip", "error"),
+        help="of a frame with several objects take the largest (default), skip the frame, or call it an error",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("stratified", "grouped", "file"),
+        help="by class (default); so that near-duplicates are on one side; as the data say (default if they do)",
+    )
+
+
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     """`field=value` options as a dictionary."""
     for text in texts:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from milair import cli
+from milair.errors import MilairError
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -19,18 +20,32 @@ def arguments() -> argparse.ArgumentParser:
         "action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR"
     )
     made.add_argument("folder", type=Path, metavar="DIR")
+    cli.add_frames(made)
     return made
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import frames, sample
+    from milair import check, sample, setup, split
+    from milair.progress import Progress
 
     if options.action == "sample":
         sample.write(options.folder)
-    read = frames.read(options.folder)
-    split = frames.split(read.labelled)
-    print(read.describe())
-    print(f"split    {len(split.train)} to learn from, {len(split.val)} to judge by")
+    console = Progress()
+    frames, faults = check.check(
+        options.folder.resolve(),
+        options.objects or "largest",
+        remember=setup.cache_folder() / "pictures.db",
+        progress=console.features,
+    )
+    console.close()
+    for fault in faults:
+        print(fault)
+    if faults:
+        good = f"{len(frames.labelled)} labelled frames and {len(frames.unlabelled)} without labels are good"
+        raise MilairError(f"{options.folder}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; {good}")
+    print(frames.describe())
+    kind = options.split or split.default_kind(frames.labelled)
+    print(split.describe(split.split(frames.labelled, kind), split.identity(frames.labelled, kind)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from milair import augmentation, backbones
 from milair.augmentation import View
 from milair.errors import OutsideError
 from milair.recipe import Recipe
+from milair.scan import Unreadable, open_rgb
 
 VIEW_SEED = 32
 _LEAST_STD = 1 / 255  # of a channel that is the same everywhere, as in false-colour frames
@@ -50,13 +51,9 @@ def decode(path: Path, size: tuple[int, int]) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and of transparent palettes
-            with Image.open(path) as file:
-                picture: Image.Image = file
-                if file.mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
-                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-                resized = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OutsideError(f"{path}: cannot be decoded ({error})") from None
+            resized = open_rgb(path).resize(size, Image.Resampling.BILINEAR)
+    except Unreadable as error:
+        raise OutsideError(f"{path} {error}") from None
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 

@@ -94,11 +94,12 @@ def drawn(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
 
 def draw(prediction: Prediction, target: Path) -> None:
     """Write the picture with the box and the class on it, as a JPEG."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import ImageDraw, ImageFont
+
+    from milair.scan import open_rgb
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(prediction.path) as opened:
-        picture = opened.convert("RGB")
+    picture = open_rgb(prediction.path)
     pen, unit = ImageDraw.Draw(picture), max(picture.height // 180, 1)
     xmin, ymin, xmax, ymax = prediction.box
     pen.rectangle((xmin, ymin, xmax - 1, ymax - 1), outline=_LINE, width=unit)

@@ -118,14 +118,12 @@ def _pick(found: optuna.Study, which: str) -> FrozenTrial:
 def _setup(found: optuna.Study, options: argparse.Namespace, console: Progress) -> Setup:
     """The study's setup; frames that are not those it was searched on are refused."""
     from milair import setup, study
-    from milair.frames import fingerprint
 
     settings = study.stored_settings(found)
     data = setup.data_place(options.data) if options.data else settings.data
     settings = replace(settings, data=data, source=options.weights or settings.source)
-    frames = setup.read_frames(settings.data)
-    now = replace(settings, fingerprint=fingerprint(frames.labelled))
-    settings.refuse_difference(now, found.study_name)
+    frames = setup.read_frames(settings.data, settings.objects, console.features)
+    settings.refuse_difference(setup.same_settings(settings, frames), found.study_name)
     return setup.open_setup(settings, frames, options.devices, options.bank, console)
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from milair import __version__, cli
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from milair.recipe import Recipe
     from milair.setup import Setup
     from milair.space import Space
+    from milair.supervisor import Process
     from milair.worker import Job
 
 _TRIALS, _SAMPLE_TRIALS = 40, 12
@@ -37,6 +39,7 @@ def arguments() -> argparse.ArgumentParser:
         "--study", required=True, metavar="SPACE", help="a file of search_spaces/ (heads), or a path to one"
     )
     made.add_argument("--data", metavar="DIR", help="folder of labelled frames; default: the built-in sample")
+    cli.add_frames(made)
     made.add_argument(
         "--weights", metavar="W", help="imagenet, random, FILE or DIR; default: imagenet (sample: random)"
     )
@@ -71,15 +74,23 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
+    from milair import devices, space, supervisor
+
+    chosen = space.load(options.study, options.spaces or space.default_folder())
+    workers = devices.places(options.devices, options.per_device)
+    count = 0 if options.dry_run else len(workers)
+    with supervisor.waiting(count, devices.threads(len(workers)), options.debug) as waiting:
+        _search(options, chosen, workers, waiting)
+
+
+def _search(options: argparse.Namespace, chosen: Space, workers: list[str], waiting: list[Process]) -> None:
     import optuna
 
-    from milair import devices, setup, space, storage, study, summary
+    from milair import setup, storage, study, summary
     from milair.progress import Progress
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = Progress(sys.stderr if options.json else sys.stdout)
-    chosen = space.load(options.study, options.spaces or space.default_folder())
-    workers = devices.places(options.devices, options.per_device)
     url = cli.storage_url(options)
     data = setup.data_place(options.data)
     name = options.name or f"{chosen.name}@{Path(data).name}"
@@ -88,7 +99,8 @@ def command(options: argparse.Namespace) -> None:
     stored = study.settings_of(opened, name) if opened else None
     if stored is not None and options.data is None:
         data = stored.data
-    frames = setup.read_frames(data)
+    objects = options.objects or (stored.objects if stored else "largest")
+    frames = setup.read_frames(data, objects, console.features)
     settings = setup.new_settings(
         chosen,
         data,
@@ -97,6 +109,8 @@ def command(options: argparse.Namespace) -> None:
         views=options.views,
         overrides=cli.pairs("--set", options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
         only={name: text.split(",") for name, text in cli.pairs("--only", options.only).items()},
+        objects=objects,
+        split_kind=options.split,
         stored=stored,
     )
     chosen = chosen.narrowed(settings.only)
@@ -115,7 +129,7 @@ def command(options: argparse.Namespace) -> None:
     if old is not None:
         _take_over(found, old, chosen, shared, console)
     study.queue_baseline(found, chosen)
-    _go_on(options, found, chosen, shared, workers, console)
+    _go_on(options, found, chosen, shared, workers, waiting, console)
     result = summary.summary(found, storage.shown(url), shared.split)
     if options.json:
         print(json.dumps(result, indent=2))
@@ -139,6 +153,7 @@ def _go_on(
     chosen: Space,
     shared: Setup,
     workers: list[str],
+    waiting: list[Process],
     console: Progress,
 ) -> None:
     """Run what is missing to the total of trials that was asked for."""
@@ -162,7 +177,7 @@ def _go_on(
     try:
         job = _job(options, found, chosen, goal, workers)
         with study.searched(found):
-            end = supervisor.Supervisor(found, job, workers, console).run()
+            end = supervisor.Supervisor(found, job, workers, console, waiting).run()
     except KeyboardInterrupt:
         console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
         raise
@@ -188,7 +203,7 @@ def _job(options: argparse.Namespace, found: optuna.Study, chosen: Space, goal: 
         bank=None if options.bank is None else str(options.bank),
         bank_quota=options.bank_quota,
         goal=goal,
-        seconds=_FOREVER if options.timeout is None else options.timeout,
+        deadline=monotonic() + (_FOREVER if options.timeout is None else options.timeout),
         share=_SHARE,
         sampler=options.sampler,
         pruner=options.pruner,
@@ -200,14 +215,14 @@ def _job(options: argparse.Namespace, found: optuna.Study, chosen: Space, goal: 
 def _describe(shared: Setup, baseline: Recipe, workers: list[str]) -> str:
     """The data, the weights and the devices, in a few lines."""
     from milair import devices
-    from milair.frames import SPLIT_SEED
+    from milair.split import describe
 
-    settings, split = shared.settings, shared.split
+    settings = shared.settings
     fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
     weights = "random (seeded)" if baseline.weights == "random" else f"pretrained ({settings.source})"
     lines = [
         shared.frames.describe(),
-        f"split    {len(split.train)} to learn from, {len(split.val)} to judge by (stratified, seed {SPLIT_SEED})",
+        describe(shared.split, settings.split),
         f"weights  {weights}",
         f"devices  {', '.join(workers)}; threads for each: {devices.threads(len(workers))}",
     ]

@@ -13,12 +13,15 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from milair.check import read
 from milair.devices import open_device
 from milair.errors import MilairError, UsageError
-from milair.frames import SPLIT_SEED, VALIDATION_SHARE, Frames, Split, fingerprint, read, split
+from milair.frames import Frames, Split, fingerprint
 from milair.quota import QUOTA
 from milair.recipe import Recipe
+from milair.scan import Progress
 from milair.space import Space
+from milair.split import default_kind, identity, split
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +51,9 @@ class Settings:
     source: str  # of pretrained weights: "imagenet", a file or a folder
     views: int  # K, augmented views of each training picture in a bank
     overrides: dict[str, str]  # recipe fields that --set, --epochs and --weights random fix
-    split: dict[str, float] = field(default_factory=lambda: {"share": VALIDATION_SHARE, "seed": SPLIT_SEED})
+    split: dict[str, Any] = field(default_factory=lambda: identity((), "stratified"))
     only: dict[str, list[str]] = field(default_factory=dict)  # choices that the space is narrowed to
+    objects: str = "largest"  # what becomes of a frame with several objects
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,10 +61,16 @@ class Settings:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Settings:
         """MilairError if another milair wrote them."""
-        known = {item.name: item.default_factory is MISSING for item in fields(cls)}  # and whether it must be there
+        known = {
+            item.name: (item.default, item.default_factory) == (MISSING, MISSING) for item in fields(cls)
+        }  # and whether it must be there
         if other := sorted({name for name, needed in known.items() if needed or name in values} ^ set(values)):
             raise MilairError(f"its settings are those of another milair (they differ in '{other[0]}')")
         return cls(**values)
+
+    @property
+    def split_kind(self) -> str:
+        return str(self.split.get("kind", "stratified"))
 
     def refuse_difference(
         self,
@@ -183,6 +193,8 @@ def new_settings(
     views: int | None = None,
     overrides: Mapping[str, str] | None = None,
     only: Mapping[str, Sequence[str]] | None = None,
+    objects: str = "largest",
+    split_kind: str | None = None,
     stored: Settings | None = None,
 ) -> Settings:
     """The settings of a run; what is left out is as in the `stored` study, else the default for that data.
@@ -213,6 +225,7 @@ def new_settings(
     views = views or max(default_views, needed)
     if views < needed:
         raise UsageError(f"--views {views}: an epoch of {needed} views cannot be drawn from a bank of {views}")
+    kind = split_kind or (stored.split_kind if stored else default_kind(frames.labelled))
     return Settings(
         space=space.name,
         dimensions=dimensions,
@@ -221,7 +234,9 @@ def new_settings(
         source=source if source == "imagenet" else str(Path(source).resolve()),
         views=views,
         overrides=fixed,
+        split=identity(frames.labelled, kind),
         only=kept,
+        objects=objects,
     )
 
 
@@ -231,13 +246,18 @@ def _most_views(recipe: Recipe, dimensions: dict[str, Any]) -> int:
     return int(max(domain.get("choices") or domain["int"]))
 
 
-def read_frames(data: str) -> Frames:
+def same_settings(settings: Settings, frames: Frames) -> Settings:
+    """What a study's settings are with these frames: the same, if they are the study's."""
+    split = identity(frames.labelled, settings.split_kind)
+    return replace(settings, fingerprint=fingerprint(frames.labelled), split=split)
+
+
+def read_frames(data: str, objects: str = "largest", progress: Progress | None = None) -> Frames:
     """The frames of a place in settings; the built-in sample is drawn into the cache folder first."""
-    if data != SAMPLE:
-        return read(Path(data))
     from milair import sample
 
-    return read(sample.write(cache_folder() / "sample-1"))
+    folder = sample.write(cache_folder() / "sample-1") if data == SAMPLE else Path(data)
+    return read(folder, objects, remember=cache_folder() / "pictures.db", progress=progress)
 
 
 def open_setup(
@@ -250,7 +270,8 @@ def open_setup(
 ) -> Setup:
     """Split the frames and open the device. MilairError if either cannot be done."""
     folder = bank_folder or cache_folder() / "banks"
-    return Setup(settings, frames, split(frames.labelled), folder, open_device(device), listener, bank_quota)
+    halves = split(frames.labelled, settings.split_kind)
+    return Setup(settings, frames, halves, folder, open_device(device), listener, bank_quota)
 
 
 def data_place(folder: str | Path | None) -> str:

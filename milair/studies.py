@@ -188,12 +188,14 @@ def _best(found: optuna.Study) -> float | None:
 
 def _split(settings: dict[str, Any]) -> Split | None:
     """The frames of a study, split; None if they are not where it had them, or others are."""
-    from milair import frames, setup
+    from milair import setup
+    from milair.split import split
 
-    with suppress(MilairError, KeyError):
-        read = setup.read_frames(settings["data"])
-        if frames.fingerprint(read.labelled) == settings["fingerprint"]:
-            return frames.split(read.labelled)
+    with suppress(MilairError):
+        mine = setup.Settings.from_json(settings)
+        frames = setup.read_frames(mine.data, mine.objects)
+        if setup.same_settings(mine, frames) == mine:
+            return split(frames.labelled, mine.split_kind)
     return None
 
 

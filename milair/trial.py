@@ -125,6 +125,9 @@ def objective(
     weights: str | None = None,
     views: int | None = None,
     overrides: dict[str, str] | None = None,
+    only: dict[str, list[str]] | None = None,
+    objects: str = "largest",
+    split: str | None = None,
     device: str = "auto",
     spaces: Path | None = None,
     bank: Path | None = None,
@@ -132,9 +135,19 @@ def objective(
     """The objective of a space on a folder of frames (the sample if None), for a notebook or another engine."""
     chosen = space.load(study, spaces or space.default_folder())
     place = setup.data_place(data)
-    frames = setup.read_frames(place)
-    settings = setup.new_settings(chosen, place, frames, weights=weights, views=views, overrides=overrides)
-    return Objective(chosen, setup.open_setup(settings, frames, device, bank))
+    frames = setup.read_frames(place, objects)
+    settings = setup.new_settings(
+        chosen,
+        place,
+        frames,
+        weights=weights,
+        views=views,
+        overrides=overrides,
+        only=only,
+        objects=objects,
+        split_kind=split,
+    )
+    return Objective(chosen.narrowed(settings.only), setup.open_setup(settings, frames, device, bank))
 
 
 class Hopeless(Exception):

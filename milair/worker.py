@@ -1,7 +1,7 @@
 """A worker: a process with one device that draws trials from a study until none is left to draw.
 
-It reads its job as one line of JSON, and tells its supervisor what happens as lines of JSON. When the supervisor is
-gone, its input ends, and so does the worker: its trial goes back to the queue.
+It imports what it needs, reads its job as one line of JSON, and tells its supervisor what happens as lines of JSON.
+When the supervisor is gone, its input ends, and so does the worker: its trial goes back to the queue.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 import threading
 import traceback
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 from milair.cli import DONE, FAILED, INTERRUPTED
@@ -37,7 +37,7 @@ class Job:
     bank: str | None  # folder
     bank_quota: float  # GB
     goal: int  # finished trials in all
-    seconds: float  # until no trial begins any more
+    deadline: float  # on this machine's monotonic clock: no trial begins after it
     share: int  # trials after which a fresh process takes over
     sampler: str
     pruner: str
@@ -69,7 +69,6 @@ class Events(Listener):
 
 def work(job: Job, events: Events) -> str:
     """Run trials of the job's study. Returns what ended it, see `queue.run`."""
-    begun = monotonic()
     import optuna
     import torch
 
@@ -84,7 +83,12 @@ def work(job: Job, events: Events) -> str:
     chosen = chosen.narrowed(settings.only)
     bank = None if job.bank is None else Path(job.bank)
     shared = setup.open_setup(
-        settings, setup.read_frames(settings.data), job.device, bank, events, bank_quota=job.bank_quota
+        settings,
+        setup.read_frames(settings.data, settings.objects),
+        job.device,
+        bank,
+        events,
+        bank_quota=job.bank_quota,
     )
     objective = Objective(chosen, shared, events.epoch)
     configurations = chosen.configurations()
@@ -92,7 +96,7 @@ def work(job: Job, events: Events) -> str:
     found.pruner = study.pruner(job.pruner, shared.recipe(chosen.baseline))
     draw = queue.Draw(
         goal=job.goal,
-        deadline=begun + job.seconds,
+        deadline=job.deadline,
         configurations=None if configurations is None else len(configurations),
         next_point=study.grid(configurations, job.seed) if job.sampler == "grid" and configurations else lambda _: {},
         prepare=objective.prepare,
@@ -101,7 +105,12 @@ def work(job: Job, events: Events) -> str:
 
 
 def main() -> int:
-    job = Job(**json.loads(sys.stdin.readline()))
+    for slow in ("milair.study", "milair.trial", "sklearn.model_selection"):  # while the supervisor makes up the job
+        import_module(slow)
+    line = sys.stdin.readline()
+    if not line:  # nothing is to be done, or the supervisor is gone
+        return INTERRUPTED
+    job = Job(**json.loads(line))
     events = Events(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)  # what a space file prints is no news
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

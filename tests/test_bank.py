@@ -16,7 +16,8 @@ from PIL import Image
 
 from milair import ConvHead, LinearHead, MilairError, Recipe, augmentation, backbones, bank, pictures
 from milair.bank import Bank
-from milair.frames import Frame, Split, picture_hash
+from milair.frames import Frame, Split
+from milair.scan import content as picture_hash
 
 RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2)
 CPU = torch.device("cpu")

@@ -69,8 +69,9 @@ def test_retraining_gives_the_metrics_again_and_a_model_that_predicts(
 
 def test_a_model_predicts_what_its_training_measured(searched: Path) -> None:
     """The checkpoint alone gives the validation accuracy and IoU that the bank gave."""
-    from milair.frames import read, split
+    from milair.check import read
     from milair.metrics import iou
+    from milair.split import split
 
     out = searched / "measured"
     retrain.main(["--study", "tiny", "--out", str(out), *places(searched)])

@@ -1,0 +1,166 @@
+"""Picture files: opened one way everywhere, and what is to be known of each, found out once.
+
+A picture is what a viewer shows: turned as its EXIF says, RGB, 8 bits a channel; alpha is left out. To tell a whole
+file from a truncated one it has to be decoded, so what is found is remembered until the file changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from milair.errors import MilairError, OutsideError, first_line
+
+LOOK = 8  # sides of the small picture by which near-duplicates are found
+_DRAFT = (8 * LOOK, 8 * LOOK)  # JPEGs are decoded at an eighth of their size where that suffices, all of the file read
+_TABLE = """CREATE TABLE IF NOT EXISTS pictures (
+    folder, path PRIMARY KEY, size, mtime, ctime, width, height, mode, orientation, content, look)"""
+
+Key = tuple[str, int, int, int]  # path, size, times of change of the file and of its entry
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What is known of a whole, decodable picture file."""
+
+    width: int  # as it is shown
+    height: int
+    mode: str  # as stored, Pillow's: RGB, L, P, CMYK, I;16, RGBA …
+    orientation: int  # of its EXIF; 1 if it has none. From 5 on, width and height are swapped
+    content: bytes  # SHA-256 of the file
+    look: bytes  # LOOK x LOOK RGB
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Width and height without its EXIF."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+class Unreadable(MilairError):
+    """A file that is no whole picture, as the rest of a line that begins with its path."""
+
+
+def scan(path: Path) -> Scan:
+    """What a picture file is. Unreadable says why it is none."""
+    try:
+        key = _key(path)
+        if key not in _known:
+            _known[key] = _look_at(path.read_bytes())
+        return _known[key]
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror})") from None
+
+
+def scan_all(
+    paths: Sequence[Path], folder: Path, remember: Path | None = None, progress: Progress | None = None
+) -> list[Scan | Unreadable]:
+    """What the pictures of a folder are. `remember` is a database that keeps it between processes."""
+    if remember is not None:
+        _recall(remember, folder)
+    new = sum(_new(path) for path in paths)
+    found: list[Scan | Unreadable] = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets others run
+        warnings.simplefilter("ignore")  # of large pictures, transparent palettes, broken EXIF
+        for result in pool.map(_result, paths):
+            found.append(result)
+            if progress and new > 100 and (len(found) % 100 == 0 or len(found) == len(paths)):
+                progress("pictures checked", len(found), len(paths))
+    if remember is not None and new:
+        _keep(remember, folder, (path for path, result in zip(paths, found, strict=True) if isinstance(result, Scan)))
+    return found
+
+
+def content(path: Path) -> bytes:
+    """The SHA-256 of a picture file. OutsideError if it cannot be read any more."""
+    try:
+        return scan(path).content
+    except Unreadable as error:
+        raise OutsideError(f"{path} {error}") from None
+
+
+def open_rgb(file: Path | BinaryIO, draft: tuple[int, int] | None = None) -> Image.Image:
+    """The picture as it is shown, RGB. Unreadable says why there is none.
+
+    With `draft` a JPEG comes in a fraction of its size, quickly, but no smaller than that."""
+    try:
+        with Image.open(file) as opened:
+            if opened.mode in ("I", "F"):
+                raise Unreadable(f"holds numbers of 32 bits (mode {opened.mode}); save it with 8 or 16")
+            if draft is not None:
+                opened.draft("RGB", draft)
+            picture: Image.Image = ImageOps.exif_transpose(opened)
+        if picture.mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return picture.convert("RGB")
+    except Unreadable:
+        raise
+    except FileNotFoundError:
+        raise Unreadable("is not there any more") from None
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"is too large to decode safely ({first_line(error)})") from None
+    except UnidentifiedImageError:
+        raise Unreadable("is not a readable picture (of no kind that Pillow knows)") from None
+    except Exception as error:  # decoders raise many kinds for broken files; each means the same to the reader
+        raise Unreadable(f"is not a readable picture ({first_line(error)})") from None
+
+
+_known: dict[Key, Scan] = {}
+
+
+def _key(path: Path) -> Key:
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _new(path: Path) -> bool:
+    try:
+        return _key(path) not in _known
+    except OSError:
+        return True
+
+
+def _result(path: Path) -> Scan | Unreadable:
+    try:
+        return scan(path)
+    except Unreadable as error:
+        return error
+
+
+def _look_at(data: bytes) -> Scan:
+    if not data:
+        raise Unreadable("is not a readable picture (it is empty, 0 bytes)")
+    look = open_rgb(io.BytesIO(data), _DRAFT).resize((LOOK, LOOK), Image.Resampling.BOX)
+    with Image.open(io.BytesIO(data)) as header:
+        orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
+        width, height = header.size[::-1] if orientation in range(5, 9) else header.size
+        turned = orientation if orientation in range(1, 9) else 1
+        return Scan(width, height, header.mode, turned, hashlib.sha256(data).digest(), look.tobytes())
+
+
+def _recall(database: Path, folder: Path) -> None:
+    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
+        for row in connection.execute("SELECT * FROM pictures WHERE folder = ?", [str(folder)]):
+            _known[row[1:5]] = Scan(*row[5:])
+
+
+def _keep(database: Path, folder: Path, paths: Iterable[Path]) -> None:
+    """A database that cannot be written costs time at the next start, and nothing else."""
+    rows = [(str(folder), *key, *astuple(_known[key])) for key in map(_key, paths)]
+    with suppress(sqlite3.Error, OSError):
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(_TABLE)
+            connection.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({', '.join('?' * 11)})", rows)
