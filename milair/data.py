@@ -40,10 +40,11 @@ def command(options: argparse.Namespace) -> None:
     console.close()
     for fault in faults:
         print(fault)
+    if frames.labelled:
+        print(frames.describe())
     if faults:
         good = f"{len(frames.labelled)} labelled frames and {len(frames.unlabelled)} without labels are good"
         raise MilairError(f"{options.folder}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; {good}")
-    print(frames.describe())
     kind = options.split or split.default_kind(frames.labelled)
     print(split.describe(split.split(frames.labelled, kind), split.identity(frames.labelled, kind)))
 
