@@ -22,7 +22,6 @@ from milair.queue import FINISHED, Parameters
 from milair.recipe import Recipe
 from milair.setup import Settings
 from milair.space import Space
-from milair.trial import PINNED, RUNG
 
 SETTINGS = "milair"  # the study attribute that holds its Settings
 GOAL = "goal"  # and the one that holds how many finished trials were asked for last
@@ -65,6 +64,8 @@ def open_or_create(database: RDBStorage, name: str, settings: Settings) -> optun
 
 def queue_baseline(study: optuna.Study, space: Space) -> None:
     """The space's baseline waits in the queue, unless it is among the study's trials, or `--only` leaves it out."""
+    from milair.trial import PINNED
+
     try:
         baseline = space.answers(space.baseline)
     except MilairError:
@@ -174,6 +175,8 @@ def grid(configurations: list[Parameters], seed: int) -> Callable[[list[Paramete
 
 def pruner(kind: str, recipe: Recipe) -> BasePruner:
     """A pruner in steps of passes over the data, for trainings of about this recipe's length."""
+    from milair.trial import RUNG
+
     passes = recipe.epochs * recipe.augmentations
     warm_up = max(passes // 20, RUNG)  # the document's 200 epochs of six views: the first ten are safe
     if kind == "none":

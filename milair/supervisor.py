@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from tempfile import TemporaryFile
@@ -32,27 +32,71 @@ _BEGIN = "import sys; sys.path[:] = sys.argv[1:]; from milair import cli, worker
 
 
 @dataclass
-class _Worker:
-    name: str
-    job: Job
-    process: subprocess.Popen[str]
+class Process:
+    """A worker's process. It imports what it needs at once, which takes seconds, and works once it is told its job."""
+
+    popen: subprocess.Popen[str]
     errors: IO[str] | None  # what it wrote to stderr
-    ended: str = ""  # why it ended of itself
+
+    @classmethod
+    def begin(cls, threads: int, debug: bool) -> Process:
+        errors = None if debug else TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        popen = subprocess.Popen(
+            [sys.executable, "-c", _BEGIN, *sys.path],  # as this process finds its modules, in a notebook too
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # Ctrl-C is for the supervisor
+        )
+        return cls(popen, errors)
+
+    def tell(self, job: Job) -> None:
+        assert self.popen.stdin is not None
+        with suppress(BrokenPipeError):  # it died already, and that will be heard
+            self.popen.stdin.write(json.dumps(job.to_json()) + "\n")
+            self.popen.stdin.flush()  # and stays open: its end tells the worker that we are gone
 
     def close(self) -> None:
-        for file in (self.process.stdin, self.errors):
+        for file in (self.popen.stdin, self.errors):
             if file is not None:
                 with suppress(BrokenPipeError):
                     file.close()
 
 
-class Supervisor:
-    """Runs workers until the study has its trials, or nothing is left to draw, or time is over."""
+@contextmanager
+def waiting(count: int, threads: int, debug: bool) -> Iterator[list[Process]]:
+    """So many processes that wait for a job while it is being made; those that are not taken end with the block."""
+    left: list[Process] = []
+    try:
+        for _ in range(count):
+            left.append(Process.begin(threads, debug))
+        yield left
+    finally:
+        for process in left:
+            process.popen.kill()
+            process.popen.communicate()
+            process.close()
 
-    def __init__(self, study: optuna.Study, job: Job, devices: Sequence[str], console: Progress) -> None:
-        self.study, self.console = study, console
+
+@dataclass
+class _Worker:
+    name: str
+    process: Process
+    ended: str = ""  # why it ended of itself
+
+
+class Supervisor:
+    """Runs workers until the study has its trials, or nothing is left to draw, or time is over.
+
+    They are `waiting` processes as long as there are some, which it takes off that list, and then fresh ones."""
+
+    def __init__(
+        self, study: optuna.Study, job: Job, devices: Sequence[str], console: Progress, waiting: list[Process]
+    ) -> None:
+        self.study, self.console, self.waiting = study, console, waiting
         self.jobs = {name: replace(job, device=device) for name, device in zip(names(devices), devices, strict=True)}
-        self.deadline = monotonic() + job.seconds
         self.workers: dict[str, _Worker] = {}
         self.deaths: Counter[str] = Counter()
         self.failures = 0
@@ -75,27 +119,15 @@ class Supervisor:
         return next(end for end in ("goal", "exhausted", "time") if end in ends)
 
     def _start(self, name: str) -> None:
-        job = replace(self.jobs[name], seconds=max(0.0, self.deadline - monotonic()))
-        errors = None if job.debug else TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        process = subprocess.Popen(
-            [sys.executable, "-c", _BEGIN, *sys.path],  # as this process finds its modules, in a notebook too
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(job.threads)},
-            start_new_session=True,  # Ctrl-C is for the supervisor
-        )
-        worker = self.workers[name] = _Worker(name, job, process, errors)
+        job = self.jobs[name]
+        process = self.waiting.pop(0) if self.waiting else Process.begin(job.threads, job.debug)
+        worker = self.workers[name] = _Worker(name, process)
         threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it died already, and that will be heard
-            process.stdin.write(json.dumps(job.to_json()) + "\n")
-            process.stdin.flush()  # and stays open: its end tells the worker that we are gone
+        process.tell(job)
 
     def _listen(self, worker: _Worker) -> None:
-        assert worker.process.stdout is not None
-        with worker.process.stdout as lines:
+        assert worker.process.popen.stdout is not None
+        with worker.process.popen.stdout as lines:
             for line in lines:
                 with suppress(ValueError):  # a line cut off by a kill
                     self.news.put((worker, json.loads(line)))
@@ -126,7 +158,7 @@ class Supervisor:
 
     def _gone(self, worker: _Worker) -> str | None:
         """A worker's process is over. Why, if its work is done; else another one takes its place."""
-        status = worker.process.wait()
+        status = worker.process.popen.wait()
         del self.workers[worker.name]
         try:
             if worker.ended not in ("", "share"):
@@ -134,15 +166,16 @@ class Supervisor:
             if worker.ended == "":
                 self._died(worker, status)
         finally:
-            worker.close()
+            worker.process.close()
         self._start(worker.name)
         return None
 
     def _died(self, worker: _Worker, status: int) -> None:
         reason = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        if worker.errors is not None:
-            worker.errors.seek(0)
-            last = worker.errors.read().strip().splitlines()[-1:]
+        errors = worker.process.errors
+        if errors is not None:
+            errors.seek(0)
+            last = errors.read().strip().splitlines()[-1:]
             reason = ": ".join([reason, *last])
         died = f"worker {worker.name} died ({reason})"
         count = self.deaths[worker.name] = self.deaths[worker.name] + 1
@@ -157,22 +190,22 @@ class Supervisor:
 
     def _stop(self) -> None:
         """End what still runs: trials in hand go back to the queue. A second Ctrl-C does not wait for that."""
-        left = list(self.workers.values())
+        left = [worker.process for worker in self.workers.values()]
         if not left:
             return
         try:
-            for worker in left:
-                worker.process.terminate()
+            for process in left:
+                process.popen.terminate()
             deadline = monotonic() + _GRACE
-            for worker in left:
+            for process in left:
                 with suppress(subprocess.TimeoutExpired):
-                    worker.process.wait(max(0.0, deadline - monotonic()))
+                    process.popen.wait(max(0.0, deadline - monotonic()))
         except KeyboardInterrupt:
             pass
-        for worker in left:
-            worker.process.kill()
-            worker.process.wait()
-            worker.close()
+        for process in left:
+            process.popen.kill()
+            process.popen.wait()
+            process.close()
         with suppress(Exception), storage.alone(self.study):  # what fails here is done by the next start
             queue.reclaim(self.study, blame=False)
 

@@ -202,7 +202,7 @@ def test_two_hundred_trials_in_one_worker_take_no_more_memory_than_twenty(tmp_pa
         bank=str(place.banks),
         bank_quota=20,
         goal=201,
-        seconds=1e6,
+        deadline=1e9,
         share=1000,
         sampler="tpe",
         pruner="median",
