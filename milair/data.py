@@ -21,6 +21,12 @@ def arguments() -> argparse.ArgumentParser:
     )
     made.add_argument("folder", type=Path, metavar="DIR")
     cli.add_frames(made)
+    made.add_argument(
+        "--draw",
+        type=Path,
+        metavar="OUT",
+        help="check: write sheets of all frames with their boxes, and of near-duplicates",
+    )
     return made
 
 
@@ -46,7 +52,13 @@ def command(options: argparse.Namespace) -> None:
         good = f"{len(frames.labelled)} labelled frames and {len(frames.unlabelled)} without labels are good"
         raise MilairError(f"{options.folder}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; {good}")
     kind = options.split or split.default_kind(frames.labelled)
-    print(split.describe(split.split(frames.labelled, kind), split.identity(frames.labelled, kind)))
+    halves = split.split(frames.labelled, kind)
+    print(split.describe(halves, split.identity(frames.labelled, kind)))
+    if options.draw:
+        from milair import drawing
+
+        sheets = [*drawing.label_sheets(frames.labelled, options.draw), *drawing.duplicate_sheets(halves, options.draw)]
+        print(f"drawn    {len(sheets)} sheets in {options.draw}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

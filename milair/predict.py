@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from milair.checkpoint import Prediction
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-_LINE = "#ff3b30"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -94,20 +93,12 @@ def drawn(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
 
 def draw(prediction: Prediction, target: Path) -> None:
     """Write the picture with the box and the class on it, as a JPEG."""
-    from PIL import ImageDraw, ImageFont
-
+    from milair.drawing import draw_box
     from milair.scan import open_rgb
 
     target.parent.mkdir(parents=True, exist_ok=True)
     picture = open_rgb(prediction.path)
-    pen, unit = ImageDraw.Draw(picture), max(picture.height // 180, 1)
-    xmin, ymin, xmax, ymax = prediction.box
-    pen.rectangle((xmin, ymin, xmax - 1, ymax - 1), outline=_LINE, width=unit)
-    text, font = f"{prediction.label} {prediction.probability:.0%}", ImageFont.load_default(8 * unit)
-    corner = (xmin, max(ymin - 11 * unit, 0))
-    left, top, right, bottom = pen.textbbox(corner, text, font=font)
-    pen.rectangle((left - unit, top - unit, right + unit, bottom + unit), fill=_LINE)
-    pen.text(corner, text, fill="white", font=font)
+    draw_box(picture, prediction.box, f"{prediction.label} {prediction.probability:.0%}")
     picture.save(target, quality=90)
 
 

@@ -83,7 +83,7 @@ class Settings:
         mine, other = self.to_json(), run.to_json()
         for name in names:
             if mine[name] != other[name]:
-                what = {"fingerprint": "frames or labels", "dimensions": "the space's dimensions"}.get(name, name)
+                what = {"fingerprint": "frames or labels"}.get(name, name)
                 raise MilairError(f"study {study} was made with other {what}: {_show(mine[name], other[name])}; {so}")
 
 

@@ -12,7 +12,7 @@ import milair
 LAYERS = [
     {"errors", "recipe", "boxes"},
     {
-        *("readers", "scan", "frames", "check", "duplicates", "split", "sample"),
+        *("readers", "scan", "frames", "check", "duplicates", "split", "drawing", "sample"),
         *("augmentation", "pictures", "backbones", "heads", "bank", "quota"),
     },
     {"metrics", "train", "checkpoint"},
