@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,37 +40,41 @@ def check(
     `remember` is a database of what was found out about pictures before (see scan.py); `progress` is told of the rest.
     MilairError if the folder holds no annotations that milair knows.
     """
+    folder = Path(os.path.normpath(folder.absolute()))
     (layout, files), *others = readers.find(folder)
     places = _Places(folder)
     found = [(row, places.find(row) if isinstance(row, Row) else row) for row in layout.rows(folder, files)]
     paths = list(dict.fromkeys(path for _, path in found if isinstance(path, Path)))
     scans = dict(zip(paths, scan.scan_all(paths, folder, remember, progress), strict=True))
     gathered = _Gathered(objects, scans)
-    own = gathered.own_split(folder / tables.SPLIT)
+    own = gathered.own_split(folder, found)
     for row, path in found:
         if isinstance(row, Fault):
             gathered.faults.append(row)
         elif isinstance(path, Fault):
             gathered.faults.append(path)
         else:
-            said = own.get(path.name, own.get(path.stem, (row.part, "")))[0]
-            gathered.take(replace(row, part=said), path)
-    gathered.refuse_strangers(own)
-    if not gathered.objects_of and not gathered.faults:
-        gathered.faults.append(Fault(str(files[0]), "there is no labelled object in it"))
+            gathered.take(replace(row, part=own.get(path, row.part)), path)
     also = f"; {', '.join(other.name for other, _ in others)} there is not read" if others else ""
-    return gathered.frames(folder, layout.name + also), gathered.faults
+    frames = gathered.frames(folder, layout.name + also)
+    if not frames.labelled and not gathered.faults:
+        left_out = " that is used: its frames have several objects each, or are of the part test"
+        rule = f"there is no labelled object in it{left_out if gathered.objects_of else ''}"
+        gathered.faults.append(Fault(str(files[0]), rule))
+    return frames, gathered.faults
 
 
 class _Places:
     """Finds the pictures that annotations name, and keeps what it has seen of their folders."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(os.path.normpath(folder))
+        self.folder = folder
         self.listed: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, row: Row) -> Path | Fault:
         """The picture of a row. Its name may have either slash, and may lack the suffix if that leaves no doubt."""
+        if odd := next((name for name in (row.name, row.label or "") if rows.CONTROL.search(name)), None):
+            return Fault(row.where, f"the name {odd} holds characters that cannot be printed; rename it")
         name = row.name.replace("\\", "/")
         paths = [Path(os.path.normpath(place / name)) for place in row.places]
         if _DRIVE.match(name) or not all(path.is_relative_to(self.folder) for path in paths):
@@ -81,7 +86,8 @@ class _Places:
                 if len(alike) > 1:
                     return Fault(row.where, f"the picture {row.name} may be {' or '.join(alike)}; write its suffix")
                 return path.with_name(alike[0])
-        return Fault(row.where, f"there is no picture {paths[0]}")
+        there = next(filter(os.path.lexists, paths), None)  # no file, and scan.py says what else
+        return there or Fault(row.where, f"there is no picture {paths[0]}")
 
     def _with_suffix(self, path: Path) -> list[str]:
         """Names of pictures that are this one and a suffix."""
@@ -108,26 +114,37 @@ class _Gathered:
     unlabelled: dict[Path, str] = field(default_factory=dict)
     bad: set[Path] = field(default_factory=set)  # pictures with a fault
 
-    def own_split(self, file: Path) -> dict[str, tuple[str, str]]:
-        """By picture: its part in a split of one's own, and where that is said."""
-        parts: dict[str, tuple[str, str]] = {}
-        for item in rows.each([file] if file.is_file() else [], tables.parts):
+    def own_split(self, folder: Path, found: Sequence[tuple[Row | Fault, Path | Fault]]) -> dict[Path, str | None]:
+        """By picture: its part in a split of one's own, which may name it in any way that leaves no doubt."""
+        named: dict[str, set[Path]] = {}
+        for row, path in found:
+            if isinstance(row, Row) and isinstance(path, Path):
+                for name in (row.name, path.name, path.stem, path.relative_to(folder).as_posix()):
+                    named.setdefault(name, set()).add(path)
+        whole = all(isinstance(path, Path) for _, path in found)  # else what is at fault may name a picture
+        said: dict[Path, Row] = {}
+        for item in rows.each(rows.there(folder / tables.SPLIT), tables.parts):
+            paths = sorted(named.get(item.name, ())) if isinstance(item, Row) else []
             if isinstance(item, Fault):
                 self.faults.append(item)
-            elif item.name in parts:
-                self.faults.append(Fault(item.where, f"{item.name} is in {parts[item.name][1]} already"))
-            else:
-                parts[item.name] = str(item.part), item.where
-        return parts
+            elif len(paths) > 1:
+                self._refuse(item, f"the picture {item.name} may be {' or '.join(map(str, paths))}; write its folder")
+            elif paths and paths[0] in said:
+                self._refuse(item, f"{item.name} is in {said[paths[0]].where} already")
+            elif paths:
+                said[paths[0]] = item
+            elif whole:
+                self._refuse(item, f"no annotation names the picture {item.name}")
+        return {path: item.part for path, item in said.items()}
 
     def take(self, row: Row, path: Path) -> None:
         scanned = self.scans[path]
         if isinstance(scanned, Unreadable):
             if path not in self.bad:
-                self._refuse(row, path, f"{path} {scanned}")
+                self._refuse(row, f"{path} {scanned}", path)
         elif row.label is None:
             if path in self.unlabelled:
-                self._refuse(row, path, f"{path.name} is in {self.unlabelled[path]} already")
+                self._refuse(row, f"{path.name} is in {self.unlabelled[path]} already", path)
             self.unlabelled[path] = row.where
         else:
             self._take_object(row, path, scanned)
@@ -135,29 +152,27 @@ class _Gathered:
     def _take_object(self, row: Row, path: Path, scanned: Scan) -> None:
         made = _frame(row, path, scanned)
         if isinstance(made, str):
-            self._refuse(row, path, made)
+            self._refuse(row, made, path)
             return
         earlier = self.objects_of.setdefault(path, [])
-        for where, frame in earlier:
-            if (frame.label, frame.box) == (made.label, made.box):
-                self._refuse(row, path, f"the same object of {path.name} is in {where} already")
-            elif frame.part != made.part:
-                self._refuse(row, path, f"{path.name} is of the part {made.part}, and of {frame.part} in {where}")
-        if earlier and self.objects == "error":
-            rule = f"a second object in {path.name}, after that in {earlier[0][0]}; --objects largest takes the largest"
-            self._refuse(row, path, rule)
+        if rule := next(filter(None, (self._clash(made, frame, where) for where, frame in earlier)), None):
+            self._refuse(row, rule, path)
         earlier.append((row.where, made))
 
-    def _refuse(self, row: Row, path: Path, rule: str) -> None:
-        self.faults.append(Fault(row.where, rule))
-        self.bad.add(path)
+    def _clash(self, made: Frame, earlier: Frame, where: str) -> str | None:
+        """The rule that two objects of a picture break, if they do."""
+        name = made.path.name
+        if (earlier.label, earlier.box) == (made.label, made.box):
+            return f"the same object of {name} is in {where} already"
+        if earlier.part != made.part:
+            return f"{name} is of the part {made.part}, and of {earlier.part} in {where}"
+        if self.objects == "error":
+            return f"a second object in {name}, after that in {where}; --objects largest takes the largest"
+        return None
 
-    def refuse_strangers(self, own: dict[str, tuple[str, str]]) -> None:
-        """Pictures that a split of one's own names and no annotation does."""
-        known = {name for path in (*self.objects_of, *self.unlabelled, *self.bad) for name in (path.name, path.stem)}
-        for name, (_, where) in own.items():
-            if name not in known:
-                self.faults.append(Fault(where, f"no annotation names the picture {name}"))
+    def _refuse(self, row: Row, rule: str, *pictures: Path) -> None:
+        self.faults.append(Fault(row.where, rule))
+        self.bad.update(pictures)
 
     def frames(self, folder: Path, layout: str) -> Frames:
         """The frames without a fault."""
@@ -201,9 +216,9 @@ def _frame(row: Row, path: Path, scanned: Scan) -> Frame | str:
     xmin, ymin, xmax, ymax = row.box
     said = f"box ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
     slack = _SLACK if row.shares else 0.0
-    if not (xmin < xmax and ymin < ymax):
-        return f"{said} is empty; xmin < xmax, ymin < ymax"
     if not all(-slack <= side <= 1 + slack for side in shares):
         return f"{said} is outside its {width}x{height} picture {path.name}"
     left, top, right, bottom = (min(max(side, 0.0), 1.0) for side in shares)
+    if not (left < right and top < bottom):
+        return f"{said} is empty; xmin < xmax, ymin < ymax"
     return Frame(path, width, height, row.label, (left, top, right, bottom), row.part)

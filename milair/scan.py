@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from milair.errors import MilairError, OutsideError, first_line
 
@@ -27,6 +27,16 @@ LOOK = 8  # sides of the small picture by which near-duplicates are found
 _DRAFT = (8 * LOOK, 8 * LOOK)  # JPEGs are decoded at an eighth of their size where that suffices, all of the file read
 _TABLE = """CREATE TABLE IF NOT EXISTS pictures (
     folder, path PRIMARY KEY, size, mtime, ctime, width, height, mode, orientation, content, look)"""
+
+_TURNS = {  # what brings a picture upright, by the orientation of its EXIF
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Key = tuple[str, int, int, int]  # path, size, times of change of the file and of its entry
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -57,6 +67,8 @@ def scan(path: Path) -> Scan:
     """What a picture file is. Unreadable says why it is none."""
     try:
         key = _key(path)
+        if not path.is_file():  # to read a pipe is to wait for ever
+            raise Unreadable("is a folder, a pipe or a device; it must be a file")
         if key not in _known:
             _known[key] = _look_at(path.read_bytes())
         return _known[key]
@@ -95,16 +107,27 @@ def open_rgb(file: Path | BinaryIO, draft: tuple[int, int] | None = None) -> Ima
     """The picture as it is shown, RGB. Unreadable says why there is none.
 
     With `draft` a JPEG comes in a fraction of its size, quickly, but no smaller than that."""
+    return _decode(file, draft)[0]
+
+
+def _decode(file: Path | BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, tuple[int, int], str, int]:
+    """The picture as it is shown, RGB, and what its file holds: its size as shown, mode and orientation."""
     try:
         with Image.open(file) as opened:
-            if opened.mode in ("I", "F"):
-                raise Unreadable(f"holds numbers of 32 bits (mode {opened.mode}); save it with 8 or 16")
+            mode, (width, height) = opened.mode, opened.size
+            if mode in ("I", "F"):
+                raise Unreadable(f"holds numbers of 32 bits (mode {mode}); save it with 8 or 16")
+            if opened.format == "EPS":  # Pillow would run it, by Ghostscript
+                raise Unreadable("is a program for printers (EPS); save it as PNG")
             if draft is not None:
                 opened.draft("RGB", draft)
-            picture: Image.Image = ImageOps.exif_transpose(opened)
+            opened.load()
+            orientation = _orientation(opened)  # 1 for a TIFF, which is upright once it is loaded
+            picture = opened.transpose(_TURNS[orientation]) if orientation in _TURNS else opened.copy()
         if picture.mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
             picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        return picture.convert("RGB")
+        size = (height, width) if orientation >= 5 else (width, height)
+        return picture.convert("RGB"), size, mode, orientation
     except Unreadable:
         raise
     except FileNotFoundError:
@@ -115,6 +138,15 @@ def open_rgb(file: Path | BinaryIO, draft: tuple[int, int] | None = None) -> Ima
         raise Unreadable("is not a readable picture (of no kind that Pillow knows)") from None
     except Exception as error:  # decoders raise many kinds for broken files; each means the same to the reader
         raise Unreadable(f"is not a readable picture ({first_line(error)})") from None
+
+
+def _orientation(picture: Image.Image) -> int:
+    """1 to 8; 1 also where the EXIF is broken or says something else, as viewers take it."""
+    try:
+        said = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # parsers raise many kinds
+        return 1
+    return int(said) if said in _TURNS else 1
 
 
 _known: dict[Key, Scan] = {}
@@ -142,12 +174,9 @@ def _result(path: Path) -> Scan | Unreadable:
 def _look_at(data: bytes) -> Scan:
     if not data:
         raise Unreadable("is not a readable picture (it is empty, 0 bytes)")
-    look = open_rgb(io.BytesIO(data), _DRAFT).resize((LOOK, LOOK), Image.Resampling.BOX)
-    with Image.open(io.BytesIO(data)) as header:
-        orientation = header.getexif().get(ExifTags.Base.Orientation, 1)
-        width, height = header.size[::-1] if orientation in range(5, 9) else header.size
-        turned = orientation if orientation in range(1, 9) else 1
-        return Scan(width, height, header.mode, turned, hashlib.sha256(data).digest(), look.tobytes())
+    picture, size, mode, orientation = _decode(io.BytesIO(data), _DRAFT)
+    look = picture.resize((LOOK, LOOK), Image.Resampling.BOX).tobytes()
+    return Scan(*size, mode, orientation, hashlib.sha256(data).digest(), look)
 
 
 def _recall(database: Path, folder: Path) -> None:
@@ -158,8 +187,8 @@ def _recall(database: Path, folder: Path) -> None:
 
 def _keep(database: Path, folder: Path, paths: Iterable[Path]) -> None:
     """A database that cannot be written costs time at the next start, and nothing else."""
-    rows = [(str(folder), *key, *astuple(_known[key])) for key in map(_key, paths)]
-    with suppress(sqlite3.Error, OSError):
+    with suppress(sqlite3.Error, OSError, KeyError):  # also of a picture that changes meanwhile
+        rows = [(str(folder), *key, *astuple(_known[key])) for key in map(_key, paths)]
         database.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute(_TABLE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from milair.errors import MilairError
 from milair.readers import coco, tables, voc, yolo
-from milair.readers.rows import TEST, TRAIN, VALIDATION, Fault, Row, Rows
+from milair.readers.rows import CONTROL, TEST, TRAIN, VALIDATION, Fault, Row, Rows
 
 __all__ = ["LAYOUTS", "TEST", "TRAIN", "VALIDATION", "Fault", "Layout", "Row", "find"]
 
@@ -40,6 +40,8 @@ def find(folder: Path) -> list[tuple[Layout, Sequence[Path]]]:
     """The layouts that a folder has, with their files; the first is to be read. MilairError if it has none."""
     if not folder.is_dir():
         raise MilairError(f"{folder}: there is no such folder")
+    if CONTROL.search(str(folder)):
+        raise MilairError(str(Fault(str(folder), "a name with characters that cannot be printed; rename the folder")))
     found = [(layout, files) for layout in LAYOUTS if (files := layout.files(folder))]
     if not found:
         raise MilairError(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from reprlib import repr as short  # of values that may be of any length and depth
 from typing import Any
 
 from milair.errors import first_line
@@ -56,14 +57,14 @@ def _objects(file: Path, folder: Path) -> Rows:
         if _is_id(image) and image in objects:
             objects[image].append((where, item))
         else:
-            yield Fault(where, f"'image_id' is {image!r}, which none of the images has")
+            yield Fault(where, f"'image_id' is {short(image)}, which none of the images has")
     named: set[str] = set()
     for where, item in images:
         name, key = item.get("file_name"), item.get("id")
         if not isinstance(name, str) or not name.strip():
-            yield Fault(where, f"'file_name' is {name!r}; it must name a picture")
+            yield Fault(where, f"'file_name' is {short(name)}; it must name a picture")
         elif not _is_id(key) or key not in objects:  # the second of an id finds it taken
-            yield Fault(where, f"'id' is {key!r}; it must be a number or text that no other image has")
+            yield Fault(where, f"'id' is {short(key)}; it must be a number or text that no other image has")
         elif name in named:
             yield Fault(where, f"there is another image {name}")
         else:
@@ -79,10 +80,10 @@ def _object(where: str, thing: Mapping[str, Any], names: Mapping[Any, str], row:
     category, sides = thing.get("category_id"), thing.get("bbox")
     if not _is_id(category) or category not in names:
         known = ", ".join(f"{key} {name}" for key, name in names.items()) or "none"
-        return Fault(where, f"'category_id' is {category!r}; the categories are {known}")
+        return Fault(where, f"'category_id' is {short(category)}; the categories are {known}")
     found = box(sides) if isinstance(sides, list) else None
     if found is None:
-        return Fault(where, f"'bbox' is four numbers (x, y, width, height), not {sides!r}")
+        return Fault(where, f"'bbox' is four numbers (x, y, width, height), not {short(sides)}")
     x, y, width, height = found
     return replace(row, where=where, label=names[category], box=(x, y, x + width, y + height))
 
@@ -100,10 +101,11 @@ def _load(file: Path) -> dict[str, Any]:
 
 
 def _items(data: Mapping[str, Any], key: str, file: Path) -> list[Item]:
+    """One that is no object is one without anything in it, and refused for that."""
     items = data.get(key)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    if not isinstance(items, list):
         raise Broken(file, f"not COCO: '{key}' must be a list of objects")
-    return [(f"{file}, {key}[{number}]", item) for number, item in enumerate(items)]
+    return [(f"{file}, {key}[{number}]", item if isinstance(item, dict) else {}) for number, item in enumerate(items)]
 
 
 def _categories(items: Sequence[Item]) -> dict[Any, str]:
@@ -111,12 +113,12 @@ def _categories(items: Sequence[Item]) -> dict[Any, str]:
     for where, item in items:
         key, name = item.get("id"), item.get("name")
         if not _is_id(key) or not isinstance(name, str) or not name.strip():
-            raise Broken(where, f"a category has an id and a name, not {key!r} and {name!r}")
+            raise Broken(where, f"a category has an id and a name, not {short(key)} and {short(name)}")
         if key in names or name.strip() in names.values():
-            raise Broken(where, f"there is another category of the id {key!r} or the name {name!r}")
+            raise Broken(where, f"there is another category of the id {short(key)} or the name {short(name)}")
         names[key] = name.strip()
     return names
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, int | str)
+    return isinstance(value, int | str) and not isinstance(value, bool)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import math
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,9 +19,9 @@ _PARTS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION} | {
 PART_FOLDERS = tuple(_PARTS)
 _PICTURE_FOLDERS = ("images", "JPEGImages", "dataset")
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-)  # a name may hold what breaks a line or a terminal
+# What breaks a line or a terminal: control characters, changes of the direction of writing, halves of characters.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST = 400  # characters of a rule: a cell may hold thousands, and a line is to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,9 @@ class Fault:
     rule: str
 
     def __str__(self) -> str:
-        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{self.where}: {self.rule}")
+        half = _LONGEST // 2
+        rule = self.rule if len(self.rule) <= _LONGEST else f"{self.rule[:half]} … {self.rule[-half:]}"
+        return CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{self.where}: {rule}")
 
 
 class Broken(Exception):
@@ -90,7 +94,7 @@ def picture_places(folder: Path, *more: Path) -> tuple[Path, ...]:
 def unnamed(places: Iterable[Path], named: Collection[str]) -> Rows:
     """A row for each picture whose stem no annotation names."""
     for place in dict.fromkeys(places):
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
+        for path in sorted(place.glob("*")):
             if path.suffix.lower() in PICTURES and path.stem not in named:
                 yield Row(str(path), path.name, (place,))
 
@@ -98,12 +102,19 @@ def unnamed(places: Iterable[Path], named: Collection[str]) -> Rows:
 def holds(file: Path, word: bytes) -> bool:
     """Whether a word stands in a file; what cannot be read is left to the reader to name."""
     try:
-        return word in file.read_bytes()
-    except OSError:
+        return word in content(file)
+    except Broken:
         return True
 
 
+def there(file: Path) -> list[Path]:
+    """A file that may be absent; what has its name and cannot be read is for `content` to name."""
+    return [file] if os.path.lexists(file) else []
+
+
 def content(file: Path) -> bytes:
+    if file.exists() and not file.is_file():  # to read a pipe is to wait for ever
+        raise Broken(file, "it is a folder, a pipe or a device; it must be a file")
     try:
         return file.read_bytes()
     except OSError as error:
@@ -125,13 +136,14 @@ def text(file: Path) -> str:
 
 
 def number(value: object) -> float | None:
-    """A number, also as text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    """A number, also as text; None for anything else, such as nan, and 1_0, which float() takes for 10."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
         return None
     try:
-        return float(value)
+        found = float(value)
     except (ValueError, OverflowError):
         return None
+    return None if math.isnan(found) else found
 
 
 def box(values: Iterable[object]) -> Box | None:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from milair.readers.rows import Broken, Fault, Row, Rows, box, each, number, part, picture_places, size, text
+from milair.readers.rows import Broken, Fault, Row, Rows, box, each, number, part, picture_places, size, text, there
 
 BOX = ("xmin", "ymin", "xmax", "ymax")
 COMPETITION = ("filename", "class", *BOX)
@@ -17,17 +17,17 @@ _OWN = ("train.csv", "test.csv", "labels_with_split.csv", SPLIT)
 
 
 def competition_files(folder: Path) -> list[Path]:
-    return _there(folder / "train.csv")
+    return there(folder / "train.csv")
 
 
 def competition(folder: Path, files: Sequence[Path]) -> Rows:
     """`train.csv` (filename,class,xmin,ymin,xmax,ymax in pixels), and `test.csv` (filename) if there is one."""
     yield from each(files, lambda file: _labelled(file, COMPETITION, folder))
-    yield from each(_there(folder / "test.csv"), lambda file: _unlabelled(file, folder))
+    yield from each(there(folder / "test.csv"), lambda file: _unlabelled(file, folder))
 
 
 def split_files(folder: Path) -> list[Path]:
-    return _there(folder / "labels_with_split.csv")
+    return there(folder / "labels_with_split.csv")
 
 
 def with_split(folder: Path, files: Sequence[Path]) -> Rows:
@@ -94,51 +94,49 @@ def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, 
     """Where each row is, the header being row 1, and its cells: those of `columns`, and width, height, split if there.
 
     Broken if a column is missing."""
-    reader = csv.DictReader(io.StringIO(text(file), newline=""), restkey="", restval="")
-    header = [name.strip() for name in _next_names(reader, file)]
-    reader.fieldnames = header
+    found = _rows(file)
+    top, names = next(found, (f"{file}, row 1", []))
+    header = [name.strip() for name in names]
     missing = [name for name in columns if name not in header]
     if missing:
         other = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
         rule = f"columns are separated by {other!r}; write ','" if other else f"column '{missing[0]}' is missing"
-        raise Broken(f"{file}, row 1", f"{rule}; needed are {','.join(columns)}")
+        raise Broken(top, f"{rule}; needed are {','.join(columns)}")
     if twice := next((name for name in columns if header.count(name) > 1), None):
-        raise Broken(f"{file}, row 1", f"there are two columns '{twice}'")
+        raise Broken(top, f"there are two columns '{twice}'")
     wanted = (*columns, *(name for name in ("width", "height", "split") if name in header and name not in columns))
-    while True:
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise Broken(f"{file}, row {reader.line_num}", f"not CSV ({error})") from None
-        where = f"{file}, row {reader.line_num}"
-        cells = {name: values[name].strip() for name in wanted}
+    for where, values in found:
+        stated = dict(zip(header, values, strict=False))
+        cells = {name: stated.get(name, "").strip() for name in wanted}
         empty = next((name for name in wanted if not cells[name]), None)
         if empty is not None:
             yield Fault(where, f"'{empty}' is empty")
-        elif any(cell.strip() for cell in values.get("", ())):
+        elif any(cell.strip() for cell in values[len(header) :]):
             yield Fault(where, f"it has more cells than the header, which has {len(header)}")
         else:
             yield where, cells
 
 
-def _next_names(reader: csv.DictReader[str], file: Path) -> Sequence[str]:
-    try:
-        return reader.fieldnames or ()
-    except csv.Error as error:
-        raise Broken(f"{file}, row 1", f"not CSV ({error})") from None
+def _rows(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where each row begins, and its cells; empty lines are counted, but are no rows."""
+    reader = csv.reader(io.StringIO(text(file), newline=""), strict=True)
+    while True:
+        where = f"{file}, row {reader.line_num + 1}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise Broken(where, f"not CSV ({error}); are its quotes in pairs?") from None
+        if cells:
+            yield where, cells
 
 
 def _has(file: Path, columns: Sequence[str]) -> bool:
-    """Whether these are the columns of a file, as far as its first line tells."""
+    """Whether these are the columns of a file, as far as its first line tells, in UTF-8 or UTF-16."""
     try:
-        with file.open("rb") as opened:
-            first = opened.readline(4096).decode("utf-8", "replace")
+        with file.open("rb") if file.is_file() else io.BytesIO() as opened:
+            first = opened.readline(4096).replace(b"\0", b"").decode("utf-8", "replace")
     except OSError:
         return False
     return all(name in first for name in columns)
-
-
-def _there(file: Path) -> list[Path]:
-    return [file] if file.is_file() else []

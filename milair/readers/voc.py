@@ -25,6 +25,7 @@ from milair.readers.rows import (
     picture_places,
     size,
     text,
+    there,
     unnamed,
     with_parts,
 )
@@ -39,15 +40,25 @@ def files(folder: Path) -> list[Path]:
 
 def rows(folder: Path, files: Sequence[Path]) -> Rows:
     parts: dict[str, str | None] = {}
-    for name in PART_FOLDERS:
-        if (listed := folder / "ImageSets" / "Main" / f"{name}.txt").is_file():
-            parts |= dict.fromkeys((line.split()[0] for line in text(listed).splitlines() if line.strip()), part(name))
+    lists = (folder / "ImageSets" / "Main" / f"{name}.txt" for name in PART_FOLDERS)
+    yield from each((file for listed in lists for file in there(listed)), lambda file: _listed(file, parts))
     named = {file.stem for file in files}
     for row in each(files, lambda file: _objects(file, folder, parts.get(file.stem) or part_of(file, folder))):
         if isinstance(row, Row):
             named.add(Path(row.name).stem)
         yield row
     yield from unnamed(picture_places(folder, *(file.parent for file in files)), named)
+
+
+def _listed(file: Path, parts: dict[str, str | None]) -> Rows:
+    """Adds the pictures of a list to `parts`; a Fault for one that is in another part already."""
+    its_part = part(file.stem)
+    for number, line in enumerate(text(file).splitlines(), 1):
+        for stem in line.split()[:1]:
+            if parts.setdefault(stem, its_part) != its_part:
+                yield Fault(
+                    f"{file}, row {number}", f"{stem} is of the part {its_part}, and of {parts[stem]} elsewhere"
+                )
 
 
 def _objects(file: Path, folder: Path, its_part: str | None) -> Rows:

@@ -7,7 +7,8 @@ place, or beside their pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def rows(folder: Path, files: Sequence[Path]) -> Rows:
     yield from unnamed(map(_pictures, files), {file.stem for file in files})
 
 
-def _objects(file: Path, folder: Path, names: Sequence[str]) -> Rows:
+def _objects(file: Path, folder: Path, names: Mapping[str, str]) -> Rows:
     lines = [(number, line.split()) for number, line in enumerate(text(file).splitlines(), 1) if line.strip()]
     row = Row(str(file), file.stem, (_pictures(file),), shares=True, part=part_of(file, folder))
     if not lines:
@@ -48,12 +49,13 @@ def _objects(file: Path, folder: Path, names: Sequence[str]) -> Rows:
             yield Fault(
                 where, f"it must be a class and four numbers (x, y, width, height), not '{' '.join(cells)[:60]}'"
             )
-        elif not cells[0].isdecimal() or int(cells[0]) >= len(names):
-            yield Fault(where, f"class {cells[0]} is unknown; there are 0 to {len(names) - 1}, {', '.join(names)}")
+        elif cells[0] not in names:
+            known = ", ".join(f"{number} {name}" for number, name in names.items())
+            yield Fault(where, f"class {cells[0]} is unknown; there are {known}")
         else:
             x, y, width, height = found
             corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-            yield replace(row, where=where, label=names[int(cells[0])], box=corners)
+            yield replace(row, where=where, label=names[cells[0]], box=corners)
 
 
 def _pictures(file: Path) -> Path:
@@ -69,26 +71,25 @@ def _names_file(folder: Path) -> Path | None:
     return next((folder / name for name in _NAMES if (folder / name).is_file()), None)
 
 
-def _names(folder: Path) -> list[str]:
-    """The names of the classes, in the order of their numbers."""
+def _names(folder: Path) -> dict[str, str]:
+    """The names of the classes, by their numbers, "0" and on."""
     file = _names_file(folder)
     if file is None:
         raise Broken(folder, f"no names of classes there: none of {', '.join(_NAMES)}")
     if file.suffix not in (".yaml", ".yml"):
-        names: list[object] = [line.strip() for line in text(file).splitlines() if line.strip()]
+        names: object = text(file).rstrip().splitlines()  # an empty line between them would shift their numbers
     else:
         try:
-            said = yaml.safe_load(text(file))
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            said = yaml.load(text(file), yaml.BaseLoader)  # all as text: a class may be called no, or 2024
+        except (yaml.YAMLError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             raise Broken(f"{file}, row {mark.line + 1}" if mark else file, f"not YAML ({first_line(error)})") from None
-        found = said.get("names") if isinstance(said, dict) else None
-        if isinstance(found, dict) and sorted(found, key=str) == sorted(range(len(found)), key=str):
-            found = [found[number] for number in range(len(found))]
-        names = found if isinstance(found, list) else []
-    words = [name.strip() if isinstance(name, str) else str(name) for name in names]
+        names = said.get("names") if isinstance(said, dict) else None
+    if isinstance(names, dict):
+        names = [names.get(str(number)) for number in range(len(names))]
+    words = [name.strip() if isinstance(name, str) else "" for name in names] if isinstance(names, list) else []
     if not words or not all(words):
-        raise Broken(file, "'names' must list the names of the classes, in the order of their numbers")
-    if twice := next((word for word in words if words.count(word) > 1), None):
+        raise Broken(file, "'names' must list the names of the classes, in the order of their numbers from 0")
+    if twice := next((word for word, count in Counter(words).items() if count > 1), None):
         raise Broken(file, f"there are two classes '{twice}'")
-    return words
+    return {str(number): word for number, word in enumerate(words)}
