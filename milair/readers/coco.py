@@ -51,24 +51,27 @@ def _objects(file: Path, folder: Path) -> Rows:
     places = picture_places(folder, file.parent, *(place for place in inner if place.is_dir()))
     names = _categories(_items(data, "categories", file))
     images = _items(data, "images", file)
-    objects: dict[Any, list[Item]] = {item.get("id"): [] for _, item in images if _is_id(item.get("id"))}
+    ids = [item.get("id") for _, item in images]
+    objects: dict[Any, list[Item]] = {key: [] for key in ids if _is_id(key)}
+    whole = len(objects) == len(ids)  # else an annotation may be of the image whose id is at fault
     for where, item in _items(data, "annotations", file):
         image = item.get("image_id")
         if _is_id(image) and image in objects:
             objects[image].append((where, item))
-        else:
+        elif whole:
             yield Fault(where, f"'image_id' is {short(image)}, which none of the images has")
     named: set[str] = set()
     for where, item in images:
-        name, key = item.get("file_name"), item.get("id")
-        if not isinstance(name, str) or not name.strip():
-            yield Fault(where, f"'file_name' is {short(name)}; it must name a picture")
+        stated, key = item.get("file_name"), item.get("id")
+        name = stated.strip() if isinstance(stated, str) else ""
+        if not name:
+            yield Fault(where, f"'file_name' is {short(stated)}; it must name a picture")
         elif not _is_id(key) or key not in objects:  # the second of an id finds it taken
             yield Fault(where, f"'id' is {short(key)}; it must be a number or text that no other image has")
         elif name in named:
             yield Fault(where, f"there is another image {name}")
         else:
-            row = Row(where, name.strip(), places, size=size(item.get("width"), item.get("height")), part=its_part)
+            row = Row(where, name, places, size=size(item.get("width"), item.get("height")), part=its_part)
             found = objects.pop(key)
             yield from (_object(its_where, thing, names, row) for its_where, thing in found)
             if not found:

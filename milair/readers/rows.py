@@ -137,7 +137,9 @@ def text(file: Path) -> str:
 
 def number(value: object) -> float | None:
     """A number, also as text; None for anything else, such as nan, and 1_0, which float() takes for 10."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and "_" in value:
         return None
     try:
         found = float(value)

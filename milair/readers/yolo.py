@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from milair.errors import first_line
-from milair.readers.rows import Broken, Fault, Row, Rows, box, each, part_of, text, unnamed, with_parts
+from milair.readers.rows import Broken, Fault, Row, Rows, box, each, part_of, text, there, unnamed, with_parts
 
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels/classes.txt")
 _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "README.txt")
@@ -68,7 +68,7 @@ def _pictures(file: Path) -> Path:
 
 
 def _names_file(folder: Path) -> Path | None:
-    return next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+    return next((file for name in _NAMES for file in there(folder / name)), None)
 
 
 def _names(folder: Path) -> dict[str, str]:
