@@ -9,7 +9,7 @@ import torch
 from faults import Place, Search, assert_one_line, assert_whole, feature_bytes, files, fill, resize, small_disk, until
 from tiny import SPACE, search
 
-from milair import checkpoint, retrain
+from milair import checkpoint
 from milair.bank import load
 from milair.checkpoint import Detector
 from milair.errors import MilairError, OutsideError
@@ -128,17 +128,3 @@ def test_an_old_checkpoint_stays_whole_where_a_new_one_has_no_room(tmp_path: Pat
         filler.unlink()
         checkpoint.save(disk / "model", detector(1), {})
         assert [part.tolist() for part in checkpoint.load(disk / "model", CPU)(picture)] != first
-
-
-def test_a_model_that_has_no_room_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place = Place(tmp_path)
-    assert search([*place.options, "--trials", "1"]) == 0
-    named = ("--study", "tiny", "--storage", place.url, "--bank", str(place.banks), "--devices", "cpu")
-    with small_disk(tmp_path / "disk", 1) as disk:
-        capsys.readouterr()
-        assert retrain.main([*named, "--out", str(disk / "model")]) == 1
-        said = capsys.readouterr().err
-        assert said == f"milair: {disk / 'model'}: No space left on device; the model was not saved\n"
-        resize(disk, 32)
-        assert retrain.main([*named, "--out", str(disk / "model")]) == 0
-        checkpoint.load(disk / "model", CPU)

@@ -1,6 +1,7 @@
 """The study: exact totals, what goes back to the queue, seeds, pruning, identity; on real trainings of a second."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from milair.setup import SAMPLE_OVERRIDES, Settings, new_settings, read_frames
 from milair.trial import PINNED, Objective, objective
 
 
-@pytest.fixture
-def options(tmp_path: Path) -> list[str]:
-    return make(tmp_path)
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished study of two trials."""
+    folder = tmp_path_factory.mktemp("searched")
+    assert search(make(folder), "--trials", "2") == 0
+    return folder
 
 
 def tiny_objective(folder: Path) -> Objective:
@@ -27,24 +31,26 @@ def tiny_objective(folder: Path) -> Objective:
     )
 
 
-def test_trials_is_a_total(tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert search(options, "--trials", "2") == 0
-    assert len(load(tmp_path).trials) == 2
-    first = [trial.value for trial in load(tmp_path).trials]
-    capsys.readouterr()
-    assert search(options, "--trials", "2") == 0
+def test_trials_is_a_total_wherever_the_frames_lie(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = [trial.value for trial in load(searched).trials]
+    assert len(first) == 2
+    shutil.copytree(searched / "studies", tmp_path / "studies")
+    moved = make(tmp_path)
+    assert search(moved, "--trials", "2") == 0
     assert "nothing to do" in capsys.readouterr().out
-    assert search(options, "--trials", "4") == 0
+    assert study.stored_settings(load(tmp_path)).data == str(tmp_path / "frames")
+    assert search(moved, "--trials", "3") == 0
     assert "none computed" in capsys.readouterr().out
     trials = load(tmp_path).trials
-    assert len(trials) == 4
+    assert len(trials) == 3
     assert [trial.value for trial in trials[:2]] == first
 
 
-def test_the_baseline_is_first_and_all_is_kept(tmp_path: Path, options: list[str]) -> None:
-    search(options, "--trials", "1")
-    trial = load(tmp_path).trials[0]
-    chosen = space.load("tiny", tmp_path / "spaces")
+def test_the_baseline_is_first_and_all_is_kept(searched: Path) -> None:
+    trial = load(searched).trials[0]
+    chosen = space.load("tiny", searched / "spaces")
     kept = trial.user_attrs
     assert Recipe.from_json(kept["recipe"]) == chosen.baseline == chosen(FixedTrial(trial.params))
     assert trial.value == (kept["iou"] + kept["accuracy"]) / 2
@@ -56,15 +62,6 @@ def test_the_baseline_is_first_and_all_is_kept(tmp_path: Path, options: list[str
     assert kept["memory"]["ram_MB"] > 0
     assert kept["seconds"] > 0
     assert kept["device"] == {"name": "cpu", "threads": 1}
-
-
-def test_the_same_seed_gives_the_same_study(tmp_path: Path, options: list[str]) -> None:
-    results = []
-    for name in ("a", "b"):
-        search(options, "--trials", "4", "--name", name, "--seed", "7")
-        found = optuna.load_study(study_name=name, storage=storage.default_url(tmp_path / "studies"))
-        results.append([(trial.params, trial.value, trial.state) for trial in found.trials])
-    assert results[0] == results[1]
 
 
 def test_the_objective_runs_under_plain_optuna(tmp_path: Path) -> None:
@@ -119,25 +116,18 @@ def test_patience_ends_a_trial_as_complete(tmp_path: Path) -> None:
     assert plain.trials[0].user_attrs["epochs"] == plain.trials[0].user_attrs["epoch"] + 1 < 60
 
 
-def test_a_study_that_was_killed_while_it_was_being_made_is_made_again(tmp_path: Path, options: list[str]) -> None:
+def test_a_study_that_was_killed_while_it_was_being_made_is_made_again(tmp_path: Path) -> None:
     url = storage.default_url(tmp_path / "studies")
     optuna.create_study(study_name="tiny@frames", storage=storage.open_storage(url), direction="maximize")
-    assert search(options, "--trials", "1") == 0
-    assert load(tmp_path).trials[0].user_attrs["note"] == "baseline"
+    assert search(make(tmp_path), "--trials", "0") == 0
+    assert [trial.user_attrs["note"] for trial in load(tmp_path).trials] == ["baseline"]
+    assert study.stored_settings(load(tmp_path)) == settings(tmp_path, views=2)
 
 
 def test_weights_that_are_asked_for_are_never_random(tmp_path: Path) -> None:
     make(tmp_path)
     assert settings(tmp_path, weights="imagenet").overrides == {"weights": "pretrained"}
     assert settings(tmp_path, weights="random").overrides == {"weights": "random"}
-
-
-def test_frames_that_moved_are_found_again(tmp_path: Path, options: list[str]) -> None:
-    search(options, "--trials", "1")
-    moved = tmp_path / "elsewhere"
-    (tmp_path / "frames").rename(moved)
-    assert search(options, "--trials", "2", "--data", str(moved), "--name", "tiny@frames") == 0
-    assert study.stored_settings(load(tmp_path)).data == str(moved)
 
 
 def settings(folder: Path, **given: object) -> Settings:
