@@ -1,11 +1,15 @@
 """Backbones: any torchvision classification model with a spatial map, frozen, in eval mode, cut before its pooling.
 
+What a backbone gives is what the model's own classifier would read, to the last bit, before its pooling: a test puts
+the two together again for every family. What torchvision does in `forward` rather than in a layer is made a layer here.
+
 Weights are loaded strictly and as data only (`weights_only`). Nothing here ever falls back to random ones.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +17,17 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from milair.errors import MilairError, first_line
 
 GRID = 7  # a linear or convolutional head reads a 7x7 map
+POOLINGS = ("grid", "global", "own")  # to 7x7, to 1x1, by the model's own `avgpool` (else 7x7)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_SEED = 32  # the one initialisation that "random" weights means
-_SIDE_EXITS = ("googlenet", "inception_v3")  # not a chain of layers, and pretrained on pictures scaled otherwise
-_CLASSIFIERS = ("classifier", "fc", "head", "heads")
+_END = ("avgpool", "classifier", "fc", "head")  # the first of a model's children that is no part of its body
+_INCEPTIONS = ("googlenet", "inception_v3")
+_SIDE_EXITS = ("aux1", "aux2", "AuxLogits")  # of Inceptions: they end in a loss, and only in training
 
 
 class Backbone(nn.Module):
@@ -33,56 +40,123 @@ class Backbone(nn.Module):
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        features = self.body(pictures)
+        features: Tensor = self.pool(self.map(pictures))
+        return features
+
+    def map(self, pictures: Tensor) -> Tensor:
+        """The model's last map, as large as the pictures make it, before any pooling."""
+        features: Tensor = self.body(pictures)
         if features.dim() != 4:
             raise MilairError(f"this backbone has no spatial map: it gives {features.dim()} dimensions instead of 4")
-        pooled: Tensor = self.pool(features)
-        return pooled
+        return features
 
     def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
         """Frozen layers stay in eval mode, so that their BatchNorm statistics cannot drift."""
         return super().train(False)
 
 
+class _Rescale(nn.Module):
+    """Pictures normalised as ImageNet's are, scaled from -1 to 1 instead, as the weights of Inceptions expect."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scaled = [
+            pictures[:, channel] * (std / 0.5) + (mean - 0.5) / 0.5
+            for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
+        ]
+        return torch.stack(scaled, dim=1)
+
+
+class _WithoutNumbers(TorchFunctionMode):
+    """Layers built in here have no memory, only shapes (torch's meta device): to be loaded, or counted.
+
+    A VGG draws 120 million numbers for a classifier that is then cut off. `torch.device("meta")` would do, but a
+    RegNet computes its widths with tensors."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **(kwargs | {"device": "meta"} if func is torch.empty else kwargs))
+
+
 def names() -> list[str]:
-    return [name for name in torchvision.models.list_models(module=torchvision.models) if name not in _SIDE_EXITS]
+    """torchvision's classifiers but for its vision transformers, which read a picture as a sequence of patches."""
+    return [name for name in torchvision.models.list_models(module=torchvision.models) if not name.startswith("vit_")]
 
 
 def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Backbone:
     """The backbone with these weights, or with the seeded random ones."""
     _check(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        model: Any = torchvision.models.get_model(name, weights=None)
-    if state is not None:
-        try:
-            model.load_state_dict(state, strict=True)
-        except (RuntimeError, AttributeError, TypeError) as error:
-            raise MilairError(f"these weights are not those of torchvision's {name} ({first_line(error)})") from None
-    parts = []
+    if state is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(RANDOM_SEED)
+            return _cut(name, _model(name), pooling)
+    if name.startswith("densenet"):  # torchvision's own files have kept the names of an older torch
+        state = {re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): state[key] for key in state}
+    with _WithoutNumbers():
+        model = _model(name, side_exits=any(key.startswith(_SIDE_EXITS) for key in state))
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise MilairError(f"these weights are not those of torchvision's {name} ({first_line(error)})") from None
+    backbone = _cut(name, model, pooling)
+    backbone._apply(_own_copy)  # type: ignore[no-untyped-call]
+    return backbone
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    """As a new layer would hold it: laid out in memory as in a file, the same numbers may add up to others."""
+    precise = tensor.float() if tensor.is_floating_point() else tensor
+    return precise.clone(memory_format=torch.contiguous_format)
+
+
+def _model(name: str, side_exits: bool = False) -> nn.Module:
+    # Asked to, Inceptions draw their weights from a truncated normal, which takes long; not asked, they warn.
+    asked = {"aux_logits": side_exits, "init_weights": False} if name in _INCEPTIONS else {}
+    model: nn.Module = torchvision.models.get_model(name, weights=None, **asked)
+    return model
+
+
+def _cut(name: str, model: nn.Module, pooling: str) -> Backbone:
+    layers: list[nn.Module] = [_Rescale()] if name in _INCEPTIONS else []
     for child, module in model.named_children():
-        if child == "avgpool" or child in _CLASSIFIERS:
+        if child in _END:
             break
-        parts.append((child, module))
+        if child not in _SIDE_EXITS:
+            layers += module if isinstance(module, nn.ModuleList) else [module]  # MaxViT keeps its blocks in a list
     if name.startswith("densenet"):
-        parts.append(("relu", nn.ReLU()))  # in torchvision it is a function call in `forward`
-    body = nn.Sequential(*(module for _, module in parts))
-    pool = getattr(model, "avgpool", None) if pooling == "own" else None
-    return Backbone(body, pool or nn.AdaptiveAvgPool2d(1 if pooling == "global" else GRID))
+        layers.append(nn.ReLU())  # in torchvision it is a function call in `forward`
+    return Backbone(nn.Sequential(*layers), _pool(model, pooling))
 
 
-@lru_cache(maxsize=64)
+def _pool(model: nn.Module, pooling: str) -> nn.Module:
+    own: nn.Module | None = getattr(model, "avgpool", None) if pooling == "own" else None
+    return own or nn.AdaptiveAvgPool2d(1 if pooling == "global" else GRID)
+
+
 def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, int, int], int]:
     """Shape of the features (channels, rows, columns) of pictures of `size`, and the number of parameters.
 
-    Nothing is computed or loaded: the pictures pass on torch's meta device."""
-    backbone = build(name, pooling).to("meta")
+    Nothing is computed, drawn or loaded: the pictures pass on torch's meta device."""
+    shapes, parameters = _measure(name, size)
+    return shapes[pooling], parameters
+
+
+@lru_cache(maxsize=64)
+def _measure(name: str, size: tuple[int, int]) -> tuple[dict[str, tuple[int, int, int]], int]:
+    """A shape for each pooling: all of them cost no more than one."""
+    _check(name)
+    with _WithoutNumbers():
+        model = _model(name)
+        backbone = _cut(name, model, "grid").to("meta")
+    picture = torch.empty(1, 3, size[1], size[0], device="meta")
+    shapes = {}
     try:
-        features = backbone(torch.empty(1, 3, size[1], size[0], device="meta"))
+        features = backbone.map(picture)
+        for pooling in POOLINGS:
+            channels, rows, columns = _pool(model, pooling)(features).shape[1:]
+            shapes[pooling] = channels, rows, columns
     except (MilairError, RuntimeError, AssertionError) as error:
         raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}") from None
-    channels, rows, columns = features.shape[1:]
-    return (channels, rows, columns), sum(parameter.numel() for parameter in backbone.parameters())
+    return shapes, sum(parameter.numel() for parameter in backbone.parameters())
 
 
 def load_state(name: str, source: str) -> dict[str, Tensor]:
@@ -117,7 +191,10 @@ def file(name: str, source: str) -> Path:
 
 def _check(name: str) -> None:
     if name not in names():
-        raise MilairError(f"backbone '{name}' is not a torchvision classification model; e.g. squeezenet1_0, resnet18")
+        raise MilairError(
+            f"backbone '{name}' is not a torchvision classification model with a spatial map; "
+            "e.g. squeezenet1_0, resnet18"
+        )
 
 
 def fingerprint(state: dict[str, Tensor] | None) -> str:
@@ -133,11 +210,13 @@ def fingerprint(state: dict[str, Tensor] | None) -> str:
 def _torchvision_state(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name)["DEFAULT"]
     try:
-        return dict(
-            torch.hub.load_state_dict_from_url(weights.url, map_location="cpu", check_hash=True, weights_only=True)
+        # As it is: a copy would lose the version that torch keeps beside the tensors and an MNASNet asks for.
+        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            weights.url, map_location="cpu", check_hash=True, weights_only=True
         )
     except Exception as error:  # no network, a broken download, a broken file in the cache: one meaning to the reader
         raise MilairError(
             f"the ImageNet weights of {name} are neither in torchvision's cache nor to be downloaded "
             f"({first_line(error)}); give --weights FILE|DIR with {name}.pth, or --weights random"
         ) from None
+    return state
