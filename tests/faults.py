@@ -80,7 +80,7 @@ class Search:
                         self.seen[child.pid] = child
         return [worker for worker in self.seen.values() if not gone(worker)]
 
-    def alone(self, seconds: float = 30) -> bool:
+    def alone(self, seconds: float = 60) -> bool:
         """Whether all its workers end in that time."""
         return until(lambda: not self.workers(), seconds)
 

@@ -14,10 +14,6 @@ from milair import storage
 from milair.worker import Job
 
 
-def test_four_processes_run_each_queued_trial_once(tmp_path: Path) -> None:
-    rush(storage.default_url(tmp_path), trials=80)
-
-
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_ten_times_four_processes_run_each_of_300_queued_trials_once(tmp_path: Path) -> None:
@@ -36,7 +32,7 @@ def assert_survives(storm: Storm) -> None:
 
 def test_a_study_survives_a_few_kills(tmp_path: Path) -> None:
     fewer_banks = STORM_SPACE.replace(', "160x112", "192x128", "224x144"', "")
-    assert_survives(Storm(Place(tmp_path, text=fewer_banks), kills=5, longest=4, total=6, epochs=30))
+    assert_survives(Storm(Place(tmp_path, text=fewer_banks), kills=3, longest=3, total=4, epochs=30))
 
 
 @pytest.mark.faults
@@ -59,7 +55,7 @@ def told(place: Place) -> list[object]:
 
 
 def test_a_seed_gives_the_same_study_even_when_it_is_killed_on_its_way(tmp_path: Path) -> None:
-    fixed = ("--trials", "7", "--seed", "5", "--set", "epochs=20", "--set", "patience=20")
+    fixed = ("--trials", "5", "--seed", "5", "--set", "epochs=20", "--set", "patience=20")
     peaceful, killed = (Place(tmp_path / name) for name in ("peaceful", "killed"))
     assert tiny.search([*peaceful.options, *fixed]) == 0
 
@@ -68,21 +64,20 @@ def test_a_seed_gives_the_same_study_even_when_it_is_killed_on_its_way(tmp_path:
         return killed.states()["RUNNING"] > 0 and len(killed.trials()) > number
 
     with killed.search(*fixed) as search:
-        assert until(lambda: runs(2) or search.over)
+        assert until(lambda: runs(1) or search.over)
+        search.workers()[0].kill()
+        assert until(lambda: runs(3) or search.over)
         search.workers()
         search.process.kill()
         assert search.end() == -9
         assert search.alone(10), "a worker outlives its supervisor"
-    assert 2 <= len(killed.finished()) < 7
-    assert killed.states()["RUNNING"] == 0
-    with killed.search(*fixed) as search:
-        assert until(lambda: runs(4) or search.over)
-        search.workers()[0].kill()
-        assert search.end() == 0
         assert "worker cpu died (killed by SIGKILL)" in search.output
         assert "another starts (1 of 3)" in search.output
         assert search.errors == ""
-    assert_whole(killed.trials(), 7)
+    assert 1 <= len(killed.finished()) < 5
+    assert killed.states()["RUNNING"] == 0
+    assert tiny.search([*killed.options, *fixed]) == 0
+    assert_whole(killed.trials(), 5)
     assert told(killed) == told(peaceful)
     assert files(killed.banks) == files(peaceful.banks)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from optuna.trial import FixedTrial, TrialState
 from tiny import SPACE, load, make, search
@@ -37,9 +38,10 @@ def test_trials_is_a_total_wherever_the_frames_lie(
     first = [trial.value for trial in load(searched).trials]
     assert len(first) == 2
     shutil.copytree(searched / "studies", tmp_path / "studies")
-    moved = make(tmp_path)
+    moved, before = make(tmp_path), psutil.Process().children()
     assert search(moved, "--trials", "2") == 0
     assert "nothing to do" in capsys.readouterr().out
+    assert psutil.Process().children() == before  # none waits for something to do
     assert study.stored_settings(load(tmp_path)).data == str(tmp_path / "frames")
     assert search(moved, "--trials", "3") == 0
     assert "none computed" in capsys.readouterr().out
