@@ -62,7 +62,9 @@ class Space:
         return asked.given
 
     def narrowed(self, only: Mapping[str, Sequence[str]]) -> Space:
-        """This space with fewer choices: {"backbone": ["resnet18", "resnet50"]}. UsageError if it has no such ones."""
+        """This space with fewer choices: {"backbone": ["resnet18", "resnet50"]}. UsageError if it has no such ones.
+
+        Where they leave out the baseline's, that takes the first of them."""
         dimensions = self.dimensions()
         for name, kept in only.items():
             choices = dimensions.get(name, {}).get("choices")
@@ -72,7 +74,9 @@ class Space:
             for text in kept:
                 if text not in map(str, choices):
                     raise UsageError(f"--only {name}={text}: the choices are {', '.join(map(str, choices))}")
-        return replace(self, only=only)
+        own = self.answers(self.baseline) if only else {}
+        moved = {name: kept[0] for name, kept in only.items() if name in own and str(own[name]) not in kept}
+        return replace(self, only=only, baseline=self.baseline.override(moved))
 
     def configurations(self, most: int = 10_000) -> list[dict[str, Value]] | None:
         """All that the space can give, as parameters; None if that is more than `most`, or without end."""

@@ -63,15 +63,10 @@ def open_or_create(database: RDBStorage, name: str, settings: Settings) -> optun
 
 
 def queue_baseline(study: optuna.Study, space: Space) -> None:
-    """The space's baseline waits in the queue, unless it is among the study's trials, or `--only` leaves it out."""
+    """The space's baseline waits in the queue, unless it is among the study's trials."""
     from milair.trial import PINNED
 
-    try:
-        baseline = space.answers(space.baseline)
-    except MilairError:
-        if space.only:
-            return
-        raise
+    baseline = space.answers(space.baseline)
     with storage.alone(study):
         trials = study.get_trials(deepcopy=False)
         if not any(baseline in (trial.params, trial.system_attrs.get("fixed_params")) for trial in trials):

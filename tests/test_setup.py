@@ -91,6 +91,8 @@ def test_fewer_choices_are_stored_and_drawn_and_are_other_dimensions(make: Make,
     narrowed = chosen.narrowed(narrow.only)
     assert narrowed.dimensions() == narrow.dimensions
     assert narrowed.answers(narrowed.baseline) == {"backbone": "squeezenet1_0", "alpha": 0.7}
+    other = chosen.narrowed({"backbone": ["vgg16"]})
+    assert other.answers(other.baseline) == {"backbone": "vgg16", "alpha": 0.7}
 
 
 @pytest.mark.parametrize(
