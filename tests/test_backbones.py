@@ -32,6 +32,12 @@ def refusal(name: str, source: str | Path) -> str:
     return line
 
 
+@pytest.mark.parametrize(("name", "own"), [("squeezenet1_1", 7), ("mobilenet_v2", 7), ("resnet18", 1)])
+def test_a_backbone_pools_as_it_is_asked(name: str, own: int) -> None:
+    for pooling, side in (("grid", 7), ("global", 1), ("own", own)):
+        assert build(name, pooling)(pictures(1)).shape[2:] == (side, side)
+
+
 def test_a_7x7_grid_of_a_larger_picture() -> None:
     assert measure("squeezenet1_0", "grid", (400, 255)) == ((512, 7, 7), 735_424)
 

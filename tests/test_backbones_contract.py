@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from milair import ConvHead, LinearHead, Recipe, bank, sample
-from milair.backbones import IMAGENET_MEAN, IMAGENET_STD, POOLINGS, Backbone, build, load_state, measure
+from milair.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, _pool, build, load_state, measure
 from milair.boxes import to_shares
 from milair.frames import Frame, Split
 from milair.heads import Heads
@@ -67,7 +68,7 @@ class Case:
     name: str
     known: Known
     model: nn.Module  # torchvision's
-    backbones: dict[str, Backbone]  # of the same weights, by pooling
+    backbone: Backbone  # of the same weights
     pictures: Tensor  # noise; the same with a spot at its top right; and with one at its bottom left
     plain: Tensor  # their maps as the weights were drawn
     maps: Tensor  # and, where those fade, with BatchNorm statistics to match, as in a trained model
@@ -75,7 +76,7 @@ class Case:
 
 @pytest.fixture(scope="module", params=CONTRACT)
 def case(request: pytest.FixtureRequest) -> Case:
-    """A torchvision model, and its backbones."""
+    """A torchvision model, and its backbone."""
     name, known = request.param, CONTRACT[request.param]
     width, height = known.size
     rows, columns = known.cells
@@ -94,14 +95,13 @@ def case(request: pytest.FixtureRequest) -> Case:
             model(pictures)
         backbone = build(name, "grid", model.eval().state_dict())
         maps = backbone.map(pictures)
-    others = {pooling: build(name, pooling, model.state_dict()) for pooling in ("global", "own")}
-    return Case(name, known, model, {"grid": backbone, **others}, pictures, plain, maps)
+    return Case(name, known, model, backbone, pictures, plain, maps)
 
 
-def own_logits(name: str, model: nn.Module, backbones: dict[str, Backbone], maps: Tensor) -> Tensor:
-    """What the model's own classifier makes of its backbone's maps."""
+def own_logits(name: str, model: nn.Module, maps: Tensor) -> Tensor:
+    """What the model's own classifier makes of its backbone's maps, pooled as a backbone pools."""
     if not name.startswith("squeezenet"):  # which pools after its classifier
-        maps = backbones["own" if hasattr(model, "avgpool") else "global"].pool(maps)
+        maps = _pool(model, "own" if hasattr(model, "avgpool") else "global")(maps)
     classifier = next(getattr(model, part) for part in ("classifier", "fc", "head") if hasattr(model, part))
     logits: Tensor = classifier(maps if name.startswith(FLAT) else maps.flatten(1))
     return logits.flatten(1)
@@ -111,7 +111,7 @@ def test_its_own_classifier_makes_torchvisions_logits_of_its_map(case: Case) -> 
     """So the map is torchvision's own: no layer, no function in `forward` and no axis was lost on the way."""
     with torch.no_grad():
         expected = case.model(case.pictures)
-        assert torch.equal(own_logits(case.name, case.model, case.backbones, case.maps), expected)
+        assert torch.equal(own_logits(case.name, case.model, case.maps), expected)
     assert expected.std() > 1e-6
 
 
@@ -119,13 +119,13 @@ def test_its_map_is_pooled_and_measured(case: Case) -> None:
     own = getattr(case.model, "avgpool", nn.AdaptiveAvgPool2d(7))
     assert case.maps.shape == (3, case.known.channels, *case.known.cells)
     for pooling, pool in {"grid": nn.AdaptiveAvgPool2d(7), "global": nn.AdaptiveAvgPool2d(1), "own": own}.items():
-        features = case.backbones[pooling].pool(case.maps)
+        features = _pool(case.model, pooling)(case.maps)
         assert torch.equal(features, pool(case.maps))
         assert measure(case.name, pooling, case.known.size) == (features.shape[1:], case.known.parameters)
 
 
 def test_it_never_trains_and_each_picture_is_alone_in_its_batch(case: Case) -> None:
-    backbone = case.backbones["grid"]
+    backbone = case.backbone
     backbone.train()
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
@@ -174,10 +174,9 @@ def test_real_weights_make_torchvisions_logits(real_weights: Path, frames: Split
     model = torchvision.models.get_model(name, weights=None).eval()
     model.load_state_dict(torch.load(real_weights / f"{name}.pth", weights_only=True))
     picture = normalise(decode(frames.train[0].path, (400, 255))[None] / 255, IMAGENET_MEAN, IMAGENET_STD)
-    backbones = {pooling: build(name, pooling, load_state(name, str(real_weights))) for pooling in POOLINGS}
-    maps = backbones["grid"].map(picture)
+    maps = build(name, "grid", load_state(name, str(real_weights))).map(picture)
     with torch.no_grad():
-        assert torch.equal(own_logits(name, model, backbones, maps), model(picture))
+        assert torch.equal(own_logits(name, model, maps), model(picture))
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +192,10 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 
 @pytest.mark.parametrize("name", [*DOCUMENT, "convnext_tiny", "densenet121", "resnet18"])
-def test_a_backbone_trains_heads_for_an_epoch(name: str, frames: Split, tmp_path: Path) -> None:
+def test_a_backbone_trains_heads_for_an_epoch(
+    name: str, frames: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milair.backbones.build", cache(build))  # drawn once for both halves of the bank: seconds
     recipe = Recipe(
         backbone=name,
         weights="random",
