@@ -40,7 +40,7 @@ def command(options: argparse.Namespace) -> None:
     frames, faults = check.check(
         options.folder.resolve(),
         options.objects or "largest",
-        remember=setup.cache_folder() / "pictures.db",
+        remember=setup.seen_pictures(),
         progress=console.features,
     )
     console.close()

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -25,6 +24,7 @@ from milair.errors import MilairError, OutsideError, first_line
 
 LOOK = 8  # sides of the small picture by which near-duplicates are found
 _DRAFT = (8 * LOOK, 8 * LOOK)  # JPEGs are decoded at an eighth of their size where that suffices, all of the file read
+_FEW = 100  # pictures that take no time worth telling of
 _TABLE = """CREATE TABLE IF NOT EXISTS pictures (
     folder, path PRIMARY KEY, size, mtime, ctime, width, height, mode, orientation, content, look)"""
 
@@ -82,17 +82,17 @@ def scan_all(
     """What the pictures of a folder are. `remember` is a database that keeps it between processes."""
     if remember is not None:
         _recall(remember, folder)
-    new = sum(_new(path) for path in paths)
-    found: list[Scan | Unreadable] = []
+    new = [path for path in paths if _new(path)]
+    found: dict[Path, Scan | Unreadable] = {}
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets others run
         warnings.simplefilter("ignore")  # of large pictures, transparent palettes, broken EXIF
-        for result in pool.map(_result, paths):
-            found.append(result)
-            if progress and new > 100 and (len(found) % 100 == 0 or len(found) == len(paths)):
-                progress("pictures checked", len(found), len(paths))
+        for path, result in zip(new, pool.map(_result, new), strict=True):
+            found[path] = result
+            if progress and len(new) > _FEW and (len(found) % _FEW == 0 or len(found) == len(new)):
+                progress("pictures checked", len(found), len(new))
     if remember is not None and new:
-        _keep(remember, folder, (path for path, result in zip(paths, found, strict=True) if isinstance(result, Scan)))
-    return found
+        _keep(remember, folder, (path for path, result in found.items() if isinstance(result, Scan)))
+    return [found[path] if path in found else _result(path) for path in paths]
 
 
 def content(path: Path) -> bytes:
@@ -103,17 +103,24 @@ def content(path: Path) -> bytes:
         raise OutsideError(f"{path} {error}") from None
 
 
-def open_rgb(file: Path | BinaryIO, draft: tuple[int, int] | None = None) -> Image.Image:
+def open_rgb(path: Path, draft: tuple[int, int] | None = None) -> Image.Image:
     """The picture as it is shown, RGB. Unreadable says why there is none.
 
     With `draft` a JPEG comes in a fraction of its size, quickly, but no smaller than that."""
-    return _decode(file, draft)[0]
-
-
-def _decode(file: Path | BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, tuple[int, int], str, int]:
-    """The picture as it is shown, RGB, and what its file holds: its size as shown, mode and orientation."""
     try:
-        with Image.open(file) as opened:
+        return _decode(path.read_bytes(), draft)[0]
+    except FileNotFoundError:
+        raise Unreadable("is not there any more") from None
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error.strerror})") from None
+
+
+def _decode(data: bytes, draft: tuple[int, int] | None) -> tuple[Image.Image, tuple[int, int], str, int]:
+    """A file's picture as it is shown, RGB, and what the file holds: its size as shown, mode and orientation."""
+    if not data:
+        raise Unreadable("is not a readable picture (it is empty, 0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data)) as opened:  # by its name Pillow would map it, and turned TIFFs come garbled
             mode, (width, height) = opened.mode, opened.size
             if mode in ("I", "F"):
                 raise Unreadable(f"holds numbers of 32 bits (mode {mode}); save it with 8 or 16")
@@ -123,15 +130,13 @@ def _decode(file: Path | BinaryIO, draft: tuple[int, int] | None) -> tuple[Image
                 opened.draft("RGB", draft)
             opened.load()
             orientation = _orientation(opened)  # 1 for a TIFF, which is upright once it is loaded
-            picture = opened.transpose(_TURNS[orientation]) if orientation in _TURNS else opened.copy()
-        if picture.mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
-            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        size = (height, width) if orientation >= 5 else (width, height)
-        return picture.convert("RGB"), size, mode, orientation
+            picture = opened.transpose(_TURNS[orientation]) if orientation in _TURNS else opened
+            if picture.mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            size = (height, width) if orientation >= 5 else (width, height)
+            return picture.convert("RGB"), size, mode, orientation
     except Unreadable:
         raise
-    except FileNotFoundError:
-        raise Unreadable("is not there any more") from None
     except Image.DecompressionBombError as error:
         raise Unreadable(f"is too large to decode safely ({first_line(error)})") from None
     except UnidentifiedImageError:
@@ -172,9 +177,7 @@ def _result(path: Path) -> Scan | Unreadable:
 
 
 def _look_at(data: bytes) -> Scan:
-    if not data:
-        raise Unreadable("is not a readable picture (it is empty, 0 bytes)")
-    picture, size, mode, orientation = _decode(io.BytesIO(data), _DRAFT)
+    picture, size, mode, orientation = _decode(data, _DRAFT)
     look = picture.resize((LOOK, LOOK), Image.Resampling.BOX).tobytes()
     return Scan(*size, mode, orientation, hashlib.sha256(data).digest(), look)
 

@@ -257,7 +257,7 @@ def read_frames(data: str, objects: str = "largest", progress: Progress | None =
     from milair import sample
 
     folder = sample.write(cache_folder() / "sample-1") if data == SAMPLE else Path(data)
-    return read(folder, objects, remember=cache_folder() / "pictures.db", progress=progress)
+    return read(folder, objects, remember=seen_pictures(), progress=progress)
 
 
 def open_setup(
@@ -277,6 +277,11 @@ def open_setup(
 def data_place(folder: str | Path | None) -> str:
     """How settings name where frames lie: an absolute path, or "sample" for the built-in ones."""
     return SAMPLE if folder is None else str(Path(folder).resolve())
+
+
+def seen_pictures() -> Path:
+    """The database of what is known of pictures, see scan.py; its number changes with what it holds."""
+    return cache_folder() / "pictures-1.db"
 
 
 def cache_folder() -> Path:

@@ -83,7 +83,7 @@ def test_a_second_interrupt_does_not_wait_for_a_worker_that_does_not_answer(plac
         time.sleep(0.5)
         assert not search.over
         search.process.send_signal(signal.SIGINT)
-        assert search.end(1.5) == 130
+        assert search.end(2.2) == 130
         assert search.workers() == []
         assert search.errors == "milair: interrupted\n"
     assert place.states()["RUNNING"] == 0
