@@ -2,13 +2,15 @@
 
     python -m milair.search --study backbones --data DIR --sampler grid --pruner none --trials 54
 
-The document compared them by their own pooling: VGG, SqueezeNet and MobileNetV2 kept a 7x7 map ("grid"), EfficientNetV2,
-MobileNetV3 and Swin were averaged to one cell ("global"). Here each has both, on pictures scaled by ImageNet's
-statistics, with three seeds. With weights of some only: `--only backbone=squeezenet1_0,squeezenet1_1,mobilenet_v2`, 18 trials.
+The document compared them by their own pooling: VGG, SqueezeNet and MobileNetV2 kept a 7x7 map ("grid"),
+EfficientNetV2, MobileNetV3 and Swin were averaged to one cell ("global"). Here each has both, on pictures scaled by
+ImageNet's statistics, with three seeds. With the weights of some of them only, here of three, 18 trials:
+`--only backbone=squeezenet1_0,squeezenet1_1,mobilenet_v2`.
 
 To expect, on the competition's 189 frames, for these three: 0.73 to 0.82 on the grid (SqueezeNet 1.0 0.791, 1.1 0.776,
-MobileNetV2 0.742 over three seeds, standard deviations 0.029, 0.030, 0.013), 0.60 to 0.68 averaged; 41 to 76 epochs, 7 to
-21 minutes each on the grid and 25 to 69 epochs within 90 s averaged, on one CPU core beside other work. Learned nothing: 0.24.
+MobileNetV2 0.742 over three seeds, standard deviations 0.029, 0.030, 0.013), 0.60 to 0.68 averaged. 41 to 76 epochs
+within 7 to 21 minutes on the grid, 25 to 69 epochs within 90 s averaged, on one CPU core beside other work.
+Learned nothing: 0.24.
 """
 
 from dataclasses import replace
