@@ -85,7 +85,7 @@ def scan_all(
     new = [path for path in paths if _new(path)]
     found: dict[Path, Scan | Unreadable] = {}
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets others run
-        warnings.simplefilter("ignore")  # of large pictures, transparent palettes, broken EXIF
+        warnings.simplefilter("ignore")  # as in open_rgb, here once for all threads
         for path, result in zip(new, pool.map(_result, new), strict=True):
             found[path] = result
             if progress and len(new) > _FEW and (len(found) % _FEW == 0 or len(found) == len(new)):
@@ -108,7 +108,9 @@ def open_rgb(path: Path, draft: tuple[int, int] | None = None) -> Image.Image:
 
     With `draft` a JPEG comes in a fraction of its size, quickly, but no smaller than that."""
     try:
-        return _decode(path.read_bytes(), draft)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures, transparent palettes, broken EXIF
+            return _decode(path.read_bytes(), draft)[0]
     except FileNotFoundError:
         raise Unreadable("is not there any more") from None
     except OSError as error:

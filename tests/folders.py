@@ -157,14 +157,13 @@ def patched(*path: str | int, to: Any) -> Change:
     return change
 
 
+def gone(name: str) -> Change:
+    return lambda folder: (folder / name).unlink()
+
+
 def instead(name: str, make: Change) -> Change:
-    """Removes a file and puts something else there: `make` is called with its path."""
-
-    def change(folder: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        make(folder / name)
-
-    return change
+    """Puts something else where a file was: `make` is called with its path."""
+    return both(gone(name), lambda folder: make(folder / name))
 
 
 def both(*changes: Change) -> Change:

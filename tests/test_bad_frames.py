@@ -13,6 +13,7 @@ from folders import (
     Change,
     both,
     competition,
+    gone,
     half,
     held,
     instead,
@@ -216,7 +217,7 @@ SINGLE = [
         ),
         (
             "all in UTF-16",
-            both(lambda folder: [(folder / name).unlink() for name in ("b.csv", "c.csv")], recoded("a.csv", "utf-16")),
+            both(gone("b.csv"), gone("c.csv"), recoded("a.csv", "utf-16")),
             "a.csv, row 1: it is in UTF-16; …",
             0,
         ),

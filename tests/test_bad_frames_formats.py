@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import Bad, Change, both, coco, half, held, instead, patched, put, recoded, swap, voc, yolo
+from folders import Bad, Change, both, coco, gone, half, held, instead, patched, put, recoded, swap, voc, yolo
 
 pytestmark = pytest.mark.timeout(60)  # a pipe that is read is read for ever
 
@@ -184,10 +184,6 @@ def names(text: str) -> Change:
     return put("data.yaml", text)
 
 
-def no_names(folder: Path) -> None:
-    (folder / "data.yaml").unlink()
-
-
 FORM = f"{TEXT}, row 1: it must be a class and four numbers (x, y, width, height), not"
 CLASSES = "is unknown; there are 0 f15, 1 f16"
 YOLO = [
@@ -242,12 +238,17 @@ YOLO = [
         ("names twice", names("names: [f16, f16]"), "data.yaml: there are two classes 'f16'", 0),
         ("names in UTF-16", recoded("data.yaml", "utf-16"), "data.yaml, row 1: it is in UTF-16; save the file as …", 0),
         ("names in a pipe", instead("data.yaml", os.mkfifo), f"data.yaml: {NO_FILE}", 0),
-        ("names with an empty line", both(no_names, put("classes.txt", "f15\n\nf16")), f"classes.txt: {NAMES}", 0),
+        (
+            "names with an empty line",
+            both(gone("data.yaml"), put("classes.txt", "f15\n\nf16")),
+            f"classes.txt: {NAMES}",
+            0,
+        ),
     )
 ]
 
 
-YOLO.append(Bad("no names", yolo, no_names, "D: no names of classes there: none of data.yaml, …", 0))
+YOLO.append(Bad("no names", yolo, gone("data.yaml"), "D: no names of classes there: none of data.yaml, …", 0))
 
 
 @pytest.mark.parametrize("bad", COCO + VOC + YOLO, ids=str)

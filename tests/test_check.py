@@ -7,13 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from milair import MilairError, sample
 from milair.check import read
-from milair.frames import Frame, Frames, fingerprint
+from milair.frames import Frame, fingerprint
 
 HEADER = "filename,class,xmin,ymin,xmax,ymax"
 GOOD = "a.png,f16,10,20,30,40"
@@ -253,27 +251,3 @@ def test_a_fingerprint_moves_with_its_data_and_changes_with_it(tmp_path: Path) -
     picture = next((second / "images").iterdir())
     Image.new("RGB", (640, 360)).save(picture)
     assert fingerprint(read(second).labelled) != mark
-
-
-@pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fuzzed")
-    Image.new("RGB", (80, 60)).save(folder / "a.png")
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    return folder
-
-
-cells = st.sampled_from(["a.png", "broken.png", "f16", "", "1", "5", "nan", '"', "a\0.png", "-1e400", "\r", "é"])
-lines = st.lists(cells | st.text(max_size=5), max_size=8).map(",".join)
-tables = st.lists(lines | st.just(GOOD), max_size=5).map(lambda rows: "\n".join([HEADER, *rows]).encode())
-
-
-@given(tables | st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_whatever_the_table_holds_frames_or_a_milair_error_come_of_it(fuzzed: Path, table: bytes) -> None:
-    (fuzzed / "train.csv").write_bytes(table)
-    try:
-        frames = read(fuzzed)
-    except MilairError:
-        return
-    assert isinstance(frames, Frames)
-    assert all(0 <= side <= 1 for frame in frames.labelled for side in frame.box)
