@@ -23,6 +23,7 @@ from PIL import Image
 
 CLASSES = ("f16", "cougar", "chinook")
 SIZE = 64, 48
+SIDES = "xmin", "ymin", "xmax", "ymax"
 
 
 def write(folder: Path, count: int) -> None:
@@ -59,7 +60,7 @@ def write(folder: Path, count: int) -> None:
     (folder / "coco" / "instances.json").write_text(json.dumps(coco))
     (folder / "yolo" / "classes.txt").write_text("\n".join(CLASSES))
     for name, label, left, top, right, bottom in rows:
-        box = "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), (left, top, right, bottom)))
+        box = "".join(f"<{k}>{v}</{k}>" for k, v in zip(SIDES, (left, top, right, bottom), strict=True))
         size = f"<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height><depth>3</depth></size>"
         (folder / "voc" / "annotations" / f"{name}.xml").write_text(
             f"<annotation><filename>{name}.jpg</filename>{size}"
