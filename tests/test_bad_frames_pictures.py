@@ -134,10 +134,12 @@ def test_one_line_says_what_is_wrong(bad: Bad, tmp_path: Path) -> None:
     held(bad, tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_picture_that_may_not_be_read(tmp_path: Path) -> None:
     line = f"D/train.csv, row 4: D/{PICTURE} cannot be read (Permission denied)"
-    held(Bad("", competition, lambda folder: (folder / PICTURE).chmod(0), line), tmp_path)
+    bad = Bad("", competition, lambda folder: (folder / PICTURE).chmod(0), line)
+    if os.access(bad.make(tmp_path / "tried") / PICTURE, os.R_OK):
+        pytest.skip("this user may read everything")
+    held(bad, tmp_path / "frames")
 
 
 def turned(shown: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
