@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,9 +48,7 @@ def statistics(pictures: tuple[Path, ...], recipe: Recipe) -> tuple[tuple[float,
 def decode(path: Path, size: tuple[int, int]) -> Tensor:
     """A picture as uint8 [3, height, width], resized to `size` (width, height) without keeping its aspect."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and of transparent palettes
-            resized = open_rgb(path).resize(size, Image.Resampling.BILINEAR)
+        resized = open_rgb(path).resize(size, Image.Resampling.BILINEAR)
     except Unreadable as error:
         raise OutsideError(f"{path} {error}") from None
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
