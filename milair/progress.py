@@ -140,13 +140,14 @@ class Progress(Listener):
 
 
 def describe(recipe: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """What is particular about a trial: its heads, and whatever else its space varies."""
+    """What is particular about a trial: what its space varies, and the heads unless that is other things only."""
     made = Recipe.from_json(recipe)
     varied = {name: value for name, value in parameters.items() if "_head." not in name}
     others = [
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in varied.items()
     ]
-    return ", ".join([f"cls {made.cls_head}", f"reg {made.reg_head}", *others])
+    heads = [f"cls {made.cls_head}", f"reg {made.reg_head}"] if len(varied) < len(parameters) or not varied else []
+    return ", ".join([*heads, *others])
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from milair import progress
-from milair.progress import Progress, duration
+from milair.progress import Progress, describe, duration
+from milair.recipe import Recipe
 
 
 def test_in_a_terminal_the_last_line_is_live_and_gone_when_the_next_is_said() -> None:
@@ -44,3 +45,10 @@ def test_elsewhere_a_whole_line_comes_when_it_has_been_silent(monkeypatch: pytes
 @pytest.mark.parametrize(("seconds", "text"), [(8.4, "8 s"), (99, "99 s"), (180, "3 min"), (9000, "2.5 h")])
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_line_names_what_a_space_varies_and_the_heads_where_they_matter() -> None:
+    recipe = Recipe().to_json()
+    assert describe(recipe, {"backbone": "squeezenet1_0", "alpha": 0.123456}) == "backbone squeezenet1_0, alpha 0.1235"
+    assert describe(recipe, {"cls_head.blocks": 1, "alpha": 0.5}) == "cls conv 1×256, reg conv 4×256, alpha 0.5"
+    assert describe(recipe, {}) == "cls conv 1×256, reg conv 4×256"
