@@ -44,7 +44,10 @@ def arguments() -> argparse.ArgumentParser:
         "--weights", metavar="W", help="imagenet, random, FILE or DIR; default: imagenet (sample: random)"
     )
     made.add_argument(
-        "--trials", type=cli.whole(0), metavar="N", help="finished trials in all; default: 40 (sample: 12)"
+        "--trials",
+        type=cli.whole(0),
+        metavar="N",
+        help="finished trials in all; default: 40 (sample: 12; a space with runs: all of them)",
     )
     made.add_argument("--timeout", type=float, metavar="S", help="begin no trial after S seconds")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
@@ -124,13 +127,11 @@ def _search(options: argparse.Namespace, chosen: Space, workers: list[str], wait
         raise UsageError(f"--copy-from {name}: that is the study itself; --name NAME names the new one")
     baseline = shared.recipe(chosen.baseline)
     shared.check(baseline)  # what cannot be had is said before there is a study
-    shared.refuse_missing_weights(baseline)
     found = study.open_or_create(opened, name, settings)
     if old is not None:
         _take_over(found, old, chosen, shared, console)
-    study.queue_baseline(found, chosen)
     _go_on(options, found, chosen, shared, workers, waiting, console)
-    result = summary.summary(found, storage.shown(url), shared.split)
+    result = summary.summary(found, storage.shown(url), shared.split, waiting_for=summary.waiting_for(chosen, shared))
     if options.json:
         print(json.dumps(result, indent=2))
     else:
@@ -163,10 +164,12 @@ def _go_on(
         left = queue.reclaim(found)
     if left:
         console.say(f"back in the queue from workers that died: trial {', '.join(map(str, left))}")
+    without = {"backbone": shared.lacking()}
+    pinned = study.queue_pinned(found, chosen, without["backbone"])
     finished = study.finished(found)
     default = _SAMPLE_TRIALS if shared.settings.data == setup.SAMPLE else _TRIALS
-    goal = default if options.trials is None else options.trials
-    configurations = chosen.configurations()
+    goal = options.trials if options.trials is not None else pinned if chosen.runs else default
+    configurations = study.configurations(chosen, without)
     if options.sampler == "grid" and configurations is None:
         raise UsageError(f"--sampler grid: the space {chosen.name} is too large, or without end")
     found.set_user_attr(study.GOAL, goal)

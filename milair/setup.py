@@ -149,20 +149,15 @@ class Setup:
         self.bank_bytes(recipe)
         self.weights(recipe)
 
-    def refuse_missing_weights(self, recipe: Recipe) -> None:
-        """MilairError if some of the backbones that the space offers have no file of weights."""
+    def lacking(self) -> dict[str, Path]:
+        """Backbones that the space offers and whose weights are not at hand, with the file that each waits for."""
         from milair import backbones
 
-        offered = self.settings.dimensions.get("backbone", {}).get("choices", [])
-        if recipe.weights == "random" or self.settings.source == "imagenet":  # the latter are downloaded in their time
-            return
-        there = [name for name in offered if backbones.file(name, self.settings.source).is_file()]
-        if len(there) < len(offered):
-            lacking = ", ".join(name for name in offered if name not in there)
-            raise MilairError(
-                f"{self.settings.source}: no weights for {lacking} there; --only backbone={','.join(there)} "
-                "searches those that are there"
-            )
+        source, offered = self.settings.source, self.settings.dimensions.get("backbone", {}).get("choices", [])
+        if source == "imagenet" or self.settings.overrides.get("weights") == "random":
+            return {}  # those of torchvision are downloaded in their time
+        files = {name: backbones.file(name, source) for name in offered}
+        return {name: file for name, file in files.items() if not file.is_file()}
 
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from."""
@@ -202,10 +197,13 @@ def new_settings(
     MilairError if an override is not a field of a recipe, or fixes what the space varies, or if `only` names a
     choice that the space does not have."""
     is_sample = data == SAMPLE
+    kept = {name: list(choices) for name, choices in (only or (stored.only if stored else {})).items()}
+    dimensions = space.narrowed(kept).dimensions()
     if stored is not None:
         fixed, source, default_views = stored.overrides, stored.source, stored.views
     else:
-        fixed, default_views = (SAMPLE_OVERRIDES, SAMPLE_VIEWS) if is_sample else ({}, VIEWS)
+        quick = {path: value for path, value in SAMPLE_OVERRIDES.items() if path not in dimensions}
+        fixed, default_views = (quick, SAMPLE_VIEWS) if is_sample else ({}, VIEWS)
         source = os.environ.get("MILAIR_WEIGHTS") or "imagenet"
         weights = weights or ("random" if is_sample else None)
     fixed = fixed | dict(overrides or {})
@@ -215,13 +213,11 @@ def new_settings(
         source = weights
         if space.baseline.override(fixed).weights == "random":
             fixed = fixed | {"weights": "pretrained"}
-    kept = {name: list(choices) for name, choices in (only or (stored.only if stored else {})).items()}
-    dimensions = space.narrowed(kept).dimensions()
     for path in fixed:
         for name in dimensions:
             if name == path or name.startswith(f"{path}.") or path.startswith(f"{name.rpartition('.')[0]}."):
                 raise UsageError(f"--set {path}: the space {space.name} varies {name}; a study cannot fix it as well")
-    needed = _most_views(space.baseline.override(fixed), dimensions)
+    needed = most_views(space.baseline.override(fixed), dimensions)
     views = views or max(default_views, needed)
     if views < needed:
         raise UsageError(f"--views {views}: an epoch of {needed} views cannot be drawn from a bank of {views}")
@@ -240,7 +236,7 @@ def new_settings(
     )
 
 
-def _most_views(recipe: Recipe, dimensions: dict[str, Any]) -> int:
+def most_views(recipe: Recipe, dimensions: dict[str, Any]) -> int:
     """The most views of a picture that an epoch of any trial draws."""
     domain = dimensions.get("augmentations", {"choices": [recipe.augmentations]})
     return int(max(domain.get("choices") or domain["int"]))

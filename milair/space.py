@@ -1,6 +1,8 @@
 """A search space: a function from a trial to a Recipe, in a file of its own, loaded by its path.
 
-The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`.
+The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`. It may
+have `RUNS`, an earlier search's, whose recipes are then trained first; and it may import the files beside it
+(`from .heads import head`).
 Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
 questions itself (`answers`), and no second description of a space is needed to queue a recipe.
 """
@@ -9,16 +11,20 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 from milair.errors import MilairError, UsageError, first_line
 from milair.recipe import Recipe
+from milair.runs import Run
 
 Value = str | int | float | bool | None
+_PACKAGE = "search_spaces"  # what the folder of a space file is called while it is loaded
 _QUIET = 64  # draws without a new parameter or choice that end an exploration
 
 
@@ -39,6 +45,7 @@ class Space:
     question: str
     baseline: Recipe
     function: Callable[[Trial], Recipe]
+    runs: Sequence[Run] = ()
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
     def __call__(self, trial: Trial) -> Recipe:
@@ -109,19 +116,33 @@ def load(name: str, folder: Path) -> Space:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.py"))) or "none"
         raise MilairError(f"{path}: there is no such search space; in {folder} there are: {known}")
-    spec = importlib.util.spec_from_file_location(f"search_spaces.{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        module = _module(path)
     except Exception as error:  # the file is the user's: whatever it raises is a fault of that file
         raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
     baseline, function = getattr(module, "BASELINE", None), getattr(module, "space", None)
     if not isinstance(baseline, Recipe) or not callable(function):
         raise MilairError(f"{path}: a search space has a BASELINE (a Recipe) and a function space(trial) -> Recipe")
     question = (module.__doc__ or path.stem).strip().splitlines()[0]
-    return Space(path.stem, path, question, baseline, function)
+    runs = getattr(module, "RUNS", ())
+    if not all(isinstance(run, Run) for run in runs):
+        raise MilairError(f"{path}: RUNS are those of milair.runs.read(path)")
+    return Space(path.stem, path, question, baseline, function, runs)
+
+
+def _module(path: Path) -> ModuleType:
+    """A file as a module of the package that its folder is, afresh."""
+    for name in [name for name in sys.modules if name.split(".")[0] == _PACKAGE]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    package = sys.modules[_PACKAGE] = ModuleType(_PACKAGE)
+    package.__path__ = [str(path.parent)]
+    spec = importlib.util.spec_from_file_location(f"{_PACKAGE}.{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def default_folder() -> Path:

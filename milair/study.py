@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ from milair import queue, storage
 from milair.errors import MilairError
 from milair.queue import FINISHED, Parameters
 from milair.recipe import Recipe
+from milair.runs import recipes
 from milair.setup import Settings
 from milair.space import Space
 
@@ -62,15 +63,33 @@ def open_or_create(database: RDBStorage, name: str, settings: Settings) -> optun
     return study
 
 
-def queue_baseline(study: optuna.Study, space: Space) -> None:
-    """The space's baseline waits in the queue, unless it is among the study's trials."""
+def queue_pinned(study: optuna.Study, space: Space, lacking: Collection[str] = ()) -> int:
+    """The space's runs, or its baseline if it has none, wait in the queue, unless they are among the study's trials.
+
+    Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now."""
     from milair.trial import PINNED
 
-    baseline = space.answers(space.baseline)
+    pinned = [parameters for parameters in published(space) if parameters.get("backbone") not in lacking]
     with storage.alone(study):
         trials = study.get_trials(deepcopy=False)
-        if not any(baseline in (trial.params, trial.system_attrs.get("fixed_params")) for trial in trials):
-            study.enqueue_trial(baseline, user_attrs={PINNED: True, "note": "baseline"})
+        known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
+        for parameters in pinned:
+            if parameters not in known:
+                note = "published" if space.runs else "baseline"
+                study.enqueue_trial(parameters, user_attrs={PINNED: True, "note": note})
+    return len(pinned)
+
+
+def published(space: Space) -> list[Parameters]:
+    """What the space trains before anything is drawn: its runs' distinct recipes, or its baseline if it has none."""
+    found = []
+    for recipe in recipes(space.runs) or [space.baseline]:
+        try:
+            found.append(dict(space.answers(recipe)))
+        except MilairError:
+            if not space.only:  # those that were narrowed away are not asked for
+                raise
+    return found
 
 
 def take_over(
@@ -121,10 +140,11 @@ def _params(space: Space, settings: Settings, recipe: Recipe) -> Parameters:
 class Sampler(BaseSampler):
     """Draws that follow from the seed, the trial's number and the trials before it, whichever worker asks.
 
-    So workers and restarts never repeat each other's draws, and one worker repeats a study exactly."""
+    So workers and restarts never repeat each other's draws, and one worker repeats a study exactly. A draw that has
+    one of the values in `without`, {"backbone": ["vgg16"]}, is drawn again."""
 
-    def __init__(self, kind: str, seed: int) -> None:
-        self.kind, self.seed = kind, seed
+    def __init__(self, kind: str, seed: int, without: Mapping[str, Collection[Any]] | None = None) -> None:
+        self.kind, self.seed, self.without = kind, seed, without or {}
         self.inner: BaseSampler = RandomSampler(seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
@@ -135,13 +155,22 @@ class Sampler(BaseSampler):
         return self.inner.infer_relative_search_space(*given)
 
     def sample_relative(self, *given: Any) -> dict[str, Any]:
-        return self.inner.sample_relative(*given)
+        while not allowed(drawn := self.inner.sample_relative(*given), self.without):
+            pass
+        return drawn
 
-    def sample_independent(self, *given: Any) -> Any:
-        return self.inner.sample_independent(*given)
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, *given: Any) -> Any:
+        while not allowed({name: (drawn := self.inner.sample_independent(study, trial, name, *given))}, self.without):
+            pass
+        return drawn
 
     def after_trial(self, *given: Any) -> None:
         self.inner.after_trial(*given)
+
+
+def allowed(parameters: Mapping[str, Any], without: Mapping[str, Collection[Any]]) -> bool:
+    """Whether none of the parameters has a value that is to be left out."""
+    return all(value not in without.get(name, ()) for name, value in parameters.items())
 
 
 def _tpe(seed: int) -> TPESampler:
@@ -157,6 +186,12 @@ def _tpe(seed: int) -> TPESampler:
         )
 
 
+def configurations(space: Space, without: Mapping[str, Collection[Any]]) -> list[Parameters] | None:
+    """All that can be drawn from a space; None if that is without end, or nearly so."""
+    found = space.configurations()
+    return None if found is None else [parameters for parameters in found if allowed(parameters, without)]
+
+
 def grid(configurations: list[Parameters], seed: int) -> Callable[[list[Parameters]], Parameters]:
     """Each configuration once, in an order that the seed shuffles."""
     order = list(configurations)
@@ -168,11 +203,10 @@ def grid(configurations: list[Parameters], seed: int) -> Callable[[list[Paramete
     return next_point
 
 
-def pruner(kind: str, recipe: Recipe) -> BasePruner:
-    """A pruner in steps of passes over the data, for trainings of about this recipe's length."""
+def pruner(kind: str, passes: int) -> BasePruner:
+    """A pruner in steps of passes over the data, for trainings of so many at most."""
     from milair.trial import RUNG
 
-    passes = recipe.epochs * recipe.augmentations
     warm_up = max(passes // 20, RUNG)  # the document's 200 epochs of six views: the first ten are safe
     if kind == "none":
         return NopPruner()

@@ -21,13 +21,15 @@ from milair.progress import describe, duration
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
-from milair.study import GOAL, finished, ranked, state
+from milair.study import GOAL, finished, published, ranked, state
 from milair.train import train
 
 _TOP = 5
 
 
-def summary(study: optuna.Study, location: str, split: Split | None) -> dict[str, Any]:
+def summary(
+    study: optuna.Study, location: str, split: Split | None, waiting_for: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """The state of a study as plain JSON; "learned_nothing" is None where its frames are gone."""
     trials = study.get_trials(deepcopy=False)
     return {
@@ -44,7 +46,14 @@ def summary(study: optuna.Study, location: str, split: Split | None) -> dict[str
             for trial in trials
             if trial.user_attrs.get("error")
         ],
+        "waiting_for": waiting_for or [],
     }
+
+
+def waiting_for(space: Space, setup: Setup) -> list[dict[str, Any]]:
+    """Backbones without weights: the file that each waits for, and how many published recipes wait with it."""
+    recipes = Counter(parameters.get("backbone") for parameters in published(space)) if space.runs else Counter()
+    return [{"backbone": name, "file": str(file), "recipes": recipes[name]} for name, file in setup.lacking().items()]
 
 
 def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path | None) -> str:
@@ -63,6 +72,12 @@ def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path 
         ]
     if found["trouble"]:
         lines += ["", "trouble", *_trouble(found["trouble"])]
+    if found["waiting_for"]:
+        lines += [
+            "",
+            "waiting for weights; the same command draws them once the file is there",
+            *waiting(found["waiting_for"]),
+        ]
     if found["best"]:
         lines += ["", "next"] + [f"  {command}" for command in next_commands(found, places, models, pictures)]
     return "\n".join(lines)
@@ -131,6 +146,14 @@ def _trouble(found: list[dict[str, Any]]) -> list[str]:
     for row in found:
         trials.setdefault((row["state"], row["reason"]), []).append(str(row["trial"]))
     return [f"  {state} {', '.join(numbers)}: {reason}" for (state, reason), numbers in trials.items()]
+
+
+def waiting(found: list[dict[str, Any]]) -> list[str]:
+    """A line a backbone."""
+    return [
+        f"  {row['backbone']:<18} {row['file']}" + (f" ({row['recipes']} published recipes)" if row["recipes"] else "")
+        for row in found
+    ]
 
 
 def _domain(domain: dict[str, Any]) -> str:

@@ -23,6 +23,18 @@ _EVALUATE = 512  # pictures in one forward pass of an evaluation
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What heads make of pictures: class logits [n, classes] and boxes [n, 4] in shares (0 to 1)."""
+
+    logits: Tensor
+    boxes: Tensor
+
+    def metrics(self, part: Part, alpha: float) -> Metrics:
+        """Means over the part's plain pictures, which these answer."""
+        return metrics.mean(metrics.per_image(self.logits, self.boxes, part.labels, part.boxes[0]), alpha)
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """What one epoch came to. `best` is validation at the epoch of the lowest validation loss so far."""
 
@@ -32,6 +44,7 @@ class Epoch:
     val: Metrics
     best: Metrics
     best_number: int
+    answers: Answers  # to the validation pictures, at that epoch too
     seconds: float
     heads: Heads  # the live model: copy what you keep
 
@@ -62,28 +75,27 @@ def train(recipe: Recipe, bank: Bank, device: torch.device) -> Iterator[Epoch]:
         weight_decay=recipe.weight_decay,
         fused=True,  # a step on the 20 million weights of a wide linear head takes a tenth of the time
     )
-    best: Metrics | None = None
-    best_number = 0
+    best: tuple[Metrics, int, Answers] | None = None
     for number in range(1, recipe.epochs + 1):
         start = perf_counter()
         with _seeded(recipe.seed, number, device):
             learned = _learn(heads, optimizer, recipe, bank.train)
-        val = evaluate(heads, bank.val, recipe.alpha)
-        if best is None or val.loss < best.loss or math.isnan(best.loss):
-            best, best_number = val, number
+        answers = answer(heads, bank.val)
+        val = answers.metrics(bank.val, recipe.alpha)
+        if best is None or val.loss < best[0].loss or math.isnan(best[0].loss):
+            best = val, number, answers
         passes = number * recipe.augmentations
-        yield Epoch(number, passes, learned, val, best, best_number, perf_counter() - start, heads)
-        if number - best_number >= recipe.patience:
+        yield Epoch(number, passes, learned, val, *best, perf_counter() - start, heads)
+        if number - best[1] >= recipe.patience:
             return
 
 
-def evaluate(heads: Heads, part: Part, alpha: float) -> Metrics:
-    """Metrics of the plain pictures of a part."""
+def answer(heads: Heads, part: Part) -> Answers:
+    """What heads make of the plain pictures of a part."""
     heads.eval()
     with torch.inference_mode():
         outputs = [heads(part.features[0, first : first + _EVALUATE]) for first in range(0, len(part), _EVALUATE)]
-        logits, boxes = (torch.cat(output) for output in zip(*outputs, strict=True))
-    return metrics.mean(metrics.per_image(logits, boxes, part.labels, part.boxes[0]), alpha)
+        return Answers(*(torch.cat(output) for output in zip(*outputs, strict=True)))
 
 
 def _learn(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part: Part) -> Metrics:

@@ -27,7 +27,7 @@ from milair.queue import worker
 from milair.recipe import Recipe
 from milair.setup import Setup
 from milair.space import Space
-from milair.train import Epoch, train
+from milair.train import Answers, Epoch, train
 
 # Reports come every so many passes over the data, at that round number: a report costs as much as a quick epoch, and
 # recipes with other numbers of views meet at the same steps.
@@ -105,6 +105,7 @@ class Objective:
             "seconds": round(seconds, 3),
             "parameters": {"total": size.total, "trainable": size.trainable, "MB": round(size.megabytes, 2)},
             "device": {"name": _device_name(self.setup.device), "threads": torch.get_num_threads()},
+            "answers": _rows(last.answers),
             "memory": {"ram_MB": _peak_ram(), "vram_MB": _peak_vram(self.setup.device)},
             "curves": {
                 part: {
@@ -211,6 +212,13 @@ def _reported(trial: BaseTrial) -> list[int]:
     """Steps that an interrupted run of this very trial has reported already."""
     own = _earlier(trial)[-1:]
     return list(own[0].intermediate_values) if own else []
+
+
+def _rows(answers: Answers) -> list[list[float | None]]:
+    """Of each validation picture, in the split's order: the class's number, its probability, the box in shares."""
+    probability, label = answers.logits.double().softmax(1).max(1)
+    rows = torch.cat([label[:, None], probability[:, None], answers.boxes.double()], dim=1)
+    return [[int(row[0]), *(_finite(round(value, 5)) for value in row[1:])] for row in rows.tolist()]
 
 
 def _finite(value: float) -> float | None:

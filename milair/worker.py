@@ -91,9 +91,11 @@ def work(job: Job, events: Events) -> str:
         bank_quota=job.bank_quota,
     )
     objective = Objective(chosen, shared, events.epoch)
-    configurations = chosen.configurations()
-    found.sampler = study.Sampler(job.sampler, job.seed)
-    found.pruner = study.pruner(job.pruner, shared.recipe(chosen.baseline))
+    without = {"backbone": shared.lacking()}
+    configurations = study.configurations(chosen, without)
+    found.sampler = study.Sampler(job.sampler, job.seed, without)
+    baseline = shared.recipe(chosen.baseline)
+    found.pruner = study.pruner(job.pruner, baseline.epochs * setup.most_views(baseline, settings.dimensions))
     draw = queue.Draw(
         goal=job.goal,
         deadline=job.deadline,

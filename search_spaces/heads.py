@@ -30,14 +30,15 @@ WIDTHS = [
     "768-768-256-256-128-64",
     "768-768-256-256-128-128",
 ]
+FILTERS = [64, 128, 256]
 
 
 def space(trial: Trial) -> Recipe:
     return replace(BASELINE, cls_head=head(trial, "cls_head"), reg_head=head(trial, "reg_head"))
 
 
-def head(trial: Trial, name: str) -> Head:
+def head(trial: Trial, name: str, filters: list[int] = FILTERS) -> Head:
     if trial.suggest_categorical(f"{name}.type", ["linear", "conv"]) == "linear":
         return LinearHead(trial.suggest_categorical(f"{name}.widths", WIDTHS))
     blocks = trial.suggest_int(f"{name}.blocks", 0, 5)
-    return ConvHead(blocks, trial.suggest_categorical(f"{name}.filters", [64, 128, 256])) if blocks else ConvHead(0)
+    return ConvHead(blocks, trial.suggest_categorical(f"{name}.filters", filters)) if blocks else ConvHead(0)

@@ -108,24 +108,17 @@ def test_choices_that_a_space_does_not_have(make: Make, only: dict[str, list[str
         make(only=only)
 
 
-def test_backbones_without_weights_are_named_before_anything_is_trained(make: Make, tmp_path: Path) -> None:
+def test_backbones_without_weights_are_named_with_the_file_that_each_waits_for(make: Make, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.mkdir()
     for name in ("squeezenet1_0", "squeezenet1_1"):
         (weights / f"{name}.pth").touch()
     settings = make(weights=str(weights))
-    opened = open_setup(settings, read_frames(settings.data))
-    with pytest.raises(MilairError) as refused:
-        opened.refuse_missing_weights(opened.recipe(space.load("one", tmp_path).baseline))
-    assert str(refused.value) == (
-        f"{weights}: no weights for vgg16 there; --only backbone=squeezenet1_0,squeezenet1_1 "
-        "searches those that are there"
-    )
+    assert open_setup(settings, read_frames(settings.data)).lacking() == {"vgg16": weights / "vgg16.pth"}
     shutil.rmtree(weights)
     for source in ("imagenet", "random"):  # the one is downloaded in its time, the other needs no file
         there = make(weights=source)
-        setup = open_setup(there, read_frames(there.data))
-        setup.refuse_missing_weights(setup.recipe(space.load("one", tmp_path).baseline))
+        assert open_setup(there, read_frames(there.data)).lacking() == {}
 
 
 @pytest.mark.usefixtures("make")

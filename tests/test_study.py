@@ -187,7 +187,7 @@ def test_draws_follow_from_seed_and_number_whoever_asks(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["median", "asha", "hyperband", "none"])
 def test_every_pruner_takes_our_steps(kind: str) -> None:
-    found = optuna.create_study(direction="maximize", pruner=study.pruner(kind, Recipe()))
+    found = optuna.create_study(direction="maximize", pruner=study.pruner(kind, 1200))
     pruned = 0
     for number in range(30):
         trial = found.ask()
@@ -269,7 +269,7 @@ def taken(
     new = study.open_or_create(storage.of(old), "new", now)
     count, others = study.take_over(new, old, chosen, now, lambda _: weights)
     assert count + len(others) == 3
-    study.queue_baseline(new, chosen)
+    study.queue_pinned(new, chosen)
     return new, others
 
 

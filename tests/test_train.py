@@ -18,7 +18,7 @@ from milair.bank import Bank, Part
 from milair.errors import MilairError
 from milair.heads import Heads
 from milair.metrics import Metrics
-from milair.train import Epoch, _batches, evaluate, train
+from milair.train import Epoch, _batches, answer, train
 
 CPU = torch.device("cpu")
 SHAPE = 6, 3, 3
@@ -218,7 +218,7 @@ def test_training_metrics_are_weighed_by_image(batch_size: int) -> None:
 def test_an_evaluation_in_several_passes_is_weighed_by_image() -> None:
     heads = Heads(RECIPE, SHAPE, 3)
     data = part(1030, 0, 3, noise=2.0)
-    found = evaluate(heads, data, 0.3)
+    found = answer(heads, data).metrics(data, 0.3)
     assert found.to_json() == pytest.approx(metrics.mean(rows(heads.eval(), data, 0), 0.3).to_json(), abs=1e-6)
 
 
@@ -226,10 +226,10 @@ def test_evaluation_is_of_plain_pictures_without_dropout_and_changes_nothing() -
     heads = Heads(RECIPE, SHAPE, 3).train()
     before = weights(heads)
     data = part(12, 2, 0)
-    first = evaluate(heads, data, 0.5)
+    first = answer(heads, data).metrics(data, 0.5)
     features = data.features.clone()
     features[1:] = 99
-    assert evaluate(heads, replace(data, features=features), 0.5) == first
+    assert answer(heads, replace(data, features=features)).metrics(replace(data, features=features), 0.5) == first
     after = weights(heads)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -237,7 +237,7 @@ def test_evaluation_is_of_plain_pictures_without_dropout_and_changes_nothing() -
 def test_validation_metrics_are_those_of_the_live_heads() -> None:
     data = bank()
     for epoch in islice(train(RECIPE, data, CPU), 3):
-        assert evaluate(epoch.heads, data.val, RECIPE.alpha) == epoch.val
+        assert answer(epoch.heads, data.val).metrics(data.val, RECIPE.alpha) == epoch.val
 
 
 def test_training_is_lazy_and_stops_at_epochs() -> None:

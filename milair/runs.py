@@ -1,0 +1,80 @@
+"""Runs of an earlier search, published as a table: the recipe of each, and the figures that it came to.
+
+A CSV file beside a search space, a line a run. Columns named as a recipe's fields are (`backbone`, `cls_head.type`)
+make up its recipe, empty ones keep the default; `chapter`, `run` and `note` are text; all others are figures.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from milair.errors import MilairError
+from milair.recipe import Recipe
+
+_TEXTS = ("chapter", "run", "note")
+_FIELDS = {item.name for item in fields(Recipe)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One published training."""
+
+    chapter: str
+    name: str
+    recipe: Recipe
+    figures: Mapping[str, float]  # only those that were published
+    note: str  # where the source contradicts itself, or leaves something out
+
+    @property
+    def score(self) -> float | None:
+        """Validation: (IoU + accuracy) / 2, where both were published."""
+        parts = [self.figures.get("val_iou"), self.figures.get("val_accuracy")]
+        return None if None in parts else sum(part for part in parts if part is not None) / 2
+
+    @property
+    def test_score(self) -> float | None:
+        """On the held-back frames: the score given, or the mean of its private and its public half."""
+        halves = [self.figures[name] for name in ("private_score", "public_score") if name in self.figures]
+        return self.figures.get("test_score", sum(halves) / len(halves) if halves else None)
+
+
+def read(path: Path) -> list[Run]:
+    """The runs of a file, in its order. MilairError names the line that is none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            lacking = [name for name in _TEXTS if name not in (rows.fieldnames or [])]
+            if lacking:
+                raise MilairError(f"{path}: there is no column '{lacking[0]}'")
+            return [_run(row, f"{path}, line {rows.line_num}") for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MilairError(f"{path}: cannot be read as a CSV of runs ({error})") from error
+
+
+def recipes(runs: Iterable[Run]) -> list[Recipe]:
+    """The distinct recipes, each where it came first."""
+    return list(dict.fromkeys(run.recipe for run in runs))
+
+
+def _run(row: dict[str, Any], where: str) -> Run:
+    if None in row or None in row.values():
+        raise MilairError(f"{where}: it has not as many cells as the first line has")
+    given = {name: text for name, text in row.items() if text and name not in _TEXTS}
+    chosen = {name: text for name, text in given.items() if name.split(".")[0] in _FIELDS}
+    try:
+        recipe = _recipe(chosen)
+        figures = {name: float(text) for name, text in given.items() if name not in chosen}
+    except (MilairError, ValueError) as error:
+        raise MilairError(f"{where}: {error}") from error
+    return Run(row["chapter"], row["run"], recipe, figures, row["note"])
+
+
+def _recipe(cells: Mapping[str, str]) -> Recipe:
+    """From text by dotted names; a head is what its `type` says, with the fields that are given."""
+    kinds = {name.split(".")[0]: text for name, text in cells.items() if name.endswith(".type")}
+    recipe = Recipe.from_json({name: {"type": kind} for name, kind in kinds.items()})
+    return recipe.override({name: text for name, text in cells.items() if not name.endswith(".type")})

@@ -1,0 +1,24 @@
+"""How much should the loss weigh the box against the class, and is that more than one seed's luck?
+
+python -m milair.search --study alpha --data DIR --sampler grid --pruner none --trials 15
+"""
+
+from dataclasses import replace
+
+from milair.recipe import LinearHead, Recipe
+from milair.space import Trial
+
+BASELINE = Recipe(  # the document's best linear heads
+    normalisation="data",
+    augmentations=2,
+    cls_head=LinearHead("256"),
+    reg_head=LinearHead("768-768-256-256-128"),
+)
+
+
+def space(trial: Trial) -> Recipe:
+    return replace(
+        BASELINE,
+        alpha=trial.suggest_categorical("alpha", [0.5, 0.6, 0.7, 0.8, 0.9]),
+        seed=trial.suggest_categorical("seed", [32, 33, 34]),
+    )

@@ -1,0 +1,22 @@
+"""How many freshly drawn views of each picture make an epoch, and does the answer hang on the picture's size?
+
+python -m milair.search --study augmentation --data DIR --sampler grid --pruner none --trials 54
+"""
+
+from dataclasses import replace
+
+from milair.recipe import Recipe
+from milair.space import Trial
+
+BASELINE = Recipe(normalisation="data")
+
+VIEWS = [2, 4, 6, 7, 8, 10]
+
+
+def space(trial: Trial) -> Recipe:
+    return replace(
+        BASELINE,
+        augmentations=trial.suggest_categorical("augmentations", VIEWS),
+        image_size=trial.suggest_categorical("image_size", ["400x255", "450x305", "500x355"]),
+        seed=trial.suggest_categorical("seed", [32, 33, 34]),
+    )

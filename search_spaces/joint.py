@@ -1,0 +1,39 @@
+"""Which recipe, of all that the document varied one dimension at a time, finds and names the aircraft best?
+
+python -m milair.search --study joint --data DIR --trials 50
+"""
+
+from dataclasses import replace
+
+from milair.recipe import LinearHead, Recipe
+from milair.space import Trial
+
+from .augmentation import VIEWS
+from .backbones import BACKBONES
+from .batch_size import SIZES as BATCH_SIZES
+from .heads import head
+from .image_size import SIZES as IMAGE_SIZES
+
+BASELINE = Recipe(  # where the document's own search began
+    normalisation="data", augmentations=2, cls_head=LinearHead("768-256"), reg_head=LinearHead("768-256-128")
+)
+
+AVERAGED = ["efficientnet_v2_s", "efficientnet_v2_m", "mobilenet_v3_small", "swin_b"]  # by their own pooling
+FILTERS = [128, 256, 768]
+
+
+def space(trial: Trial) -> Recipe:
+    backbone = trial.suggest_categorical("backbone", BACKBONES)
+    own = backbone in AVERAGED
+    return replace(
+        BASELINE,
+        backbone=backbone,
+        pooling=trial.suggest_categorical("pooling", ["grid", "own"]) if own else "grid",
+        normalisation=trial.suggest_categorical("normalisation", ["data", "imagenet"]),
+        image_size=trial.suggest_categorical("image_size", IMAGE_SIZES),
+        augmentations=trial.suggest_categorical("augmentations", VIEWS),
+        batch_size=trial.suggest_categorical("batch_size", BATCH_SIZES),
+        alpha=trial.suggest_float("alpha", 0.5, 0.9, step=0.1),
+        cls_head=head(trial, "cls_head", FILTERS),
+        reg_head=head(trial, "reg_head", FILTERS),
+    )
