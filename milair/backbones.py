@@ -143,10 +143,7 @@ def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, 
 @lru_cache(maxsize=64)
 def _measure(name: str, size: tuple[int, int]) -> tuple[dict[str, tuple[int, int, int]], int]:
     """A shape for each pooling: all of them cost no more than one."""
-    _check(name)
-    with _WithoutNumbers():
-        model = _model(name)
-        backbone = _cut(name, model, "grid").to("meta")
+    backbone, model = _on_meta(name)
     picture = torch.empty(1, 3, size[1], size[0], device="meta")
     shapes = {}
     try:
@@ -157,6 +154,21 @@ def _measure(name: str, size: tuple[int, int]) -> tuple[dict[str, tuple[int, int
     except (MilairError, RuntimeError, AssertionError) as error:
         raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}") from None
     return shapes, sum(parameter.numel() for parameter in backbone.parameters())
+
+
+def on_meta(name: str, pooling: str) -> Backbone:
+    """The backbone without numbers, on torch's meta device: what passes through it has a shape and no values."""
+    backbone, model = _on_meta(name)
+    backbone.pool = _pool(model, pooling)
+    return backbone
+
+
+def _on_meta(name: str) -> tuple[Backbone, nn.Module]:
+    """With the 7x7 grid, and the whole model that it was cut from."""
+    _check(name)
+    with _WithoutNumbers():
+        model = _model(name)
+        return _cut(name, model, "grid").to("meta"), model
 
 
 def load_state(name: str, source: str) -> dict[str, Tensor]:

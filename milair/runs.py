@@ -1,5 +1,7 @@
 """Runs of an earlier search, published as a table: the recipe of each, and the figures that it came to.
 
+Beside them, what was concluded from them: claims, each that one run is better than another.
+
 A CSV file beside a search space, a line a run. Columns named as a recipe's fields are (`backbone`, `cls_head.type`)
 make up its recipe, empty ones keep the default; `chapter`, `run` and `note` are text; all others are figures.
 """
@@ -42,17 +44,37 @@ class Run:
         return self.figures.get("test_score", sum(halves) / len(halves) if halves else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was concluded, in words, and as a comparison: one run better than another."""
+
+    text: str
+    better: Run
+    worse: Run
+
+
 def read(path: Path) -> list[Run]:
     """The runs of a file, in its order. MilairError names the line that is none."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            lacking = [name for name in _TEXTS if name not in (rows.fieldnames or [])]
-            if lacking:
-                raise MilairError(f"{path}: there is no column '{lacking[0]}'")
-            return [_run(row, f"{path}, line {rows.line_num}") for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MilairError(f"{path}: cannot be read as a CSV of runs ({error})") from error
+    return [_run(row, where) for row, where in _rows(path, _TEXTS)]
+
+
+def read_claims(path: Path, runs: Iterable[Run]) -> list[Claim]:
+    """A CSV file with the columns claim, chapter, run, than_chapter, than_run. MilairError names a run it lacks."""
+    named = {(run.chapter, run.name): run for run in runs}
+
+    def find(key: tuple[str, str], where: str) -> Run:
+        if key not in named:
+            raise MilairError(f"{where}: there is no run '{key[1]}' in a chapter '{key[0]}'")
+        return named[key]
+
+    return [
+        Claim(
+            row["claim"],
+            find((row["chapter"], row["run"]), where),
+            find((row["than_chapter"], row["than_run"]), where),
+        )
+        for row, where in _rows(path, ("claim", "chapter", "run", "than_chapter", "than_run"))
+    ]
 
 
 def recipes(runs: Iterable[Run]) -> list[Recipe]:
@@ -60,9 +82,25 @@ def recipes(runs: Iterable[Run]) -> list[Recipe]:
     return list(dict.fromkeys(run.recipe for run in runs))
 
 
-def _run(row: dict[str, Any], where: str) -> Run:
-    if None in row or None in row.values():
-        raise MilairError(f"{where}: it has not as many cells as the first line has")
+def _rows(path: Path, needed: tuple[str, ...]) -> list[tuple[dict[str, str], str]]:
+    """The rows of a CSV file, each with where it stands."""
+    found: list[tuple[dict[str, Any], str]] = []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            lacking = [name for name in needed if name not in (rows.fieldnames or [])]
+            if lacking:
+                raise MilairError(f"{path}: there is no column '{lacking[0]}'")
+            for row in rows:
+                found.append((row, f"{path}, line {rows.line_num}"))
+                if None in row or None in row.values():
+                    raise MilairError(f"{found[-1][1]}: it has not as many cells as the first line has")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MilairError(f"{path}: cannot be read as a table of runs ({error})") from error
+    return found
+
+
+def _run(row: dict[str, str], where: str) -> Run:
     given = {name: text for name, text in row.items() if text and name not in _TEXTS}
     chosen = {name: text for name, text in given.items() if name.split(".")[0] in _FIELDS}
     try:

@@ -1,7 +1,8 @@
 """A search space: a function from a trial to a Recipe, in a file of its own, loaded by its path.
 
 The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`. It may
-have `RUNS`, an earlier search's, whose recipes are then trained first; and it may import the files beside it
+have `RUNS`, an earlier search's, whose recipes are then trained first, and `CLAIMS` made from them, which a report
+judges; and it may import the files beside it
 (`from .heads import head`).
 Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
 questions itself (`answers`), and no second description of a space is needed to queue a recipe.
@@ -21,7 +22,7 @@ from typing import Any, Protocol, cast
 
 from milair.errors import MilairError, UsageError, first_line
 from milair.recipe import Recipe
-from milair.runs import Run
+from milair.runs import Claim, Run
 
 Value = str | int | float | bool | None
 _PACKAGE = "search_spaces"  # what the folder of a space file is called while it is loaded
@@ -46,6 +47,7 @@ class Space:
     baseline: Recipe
     function: Callable[[Trial], Recipe]
     runs: Sequence[Run] = ()
+    claims: Sequence[Claim] = ()
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
     def __call__(self, trial: Trial) -> Recipe:
@@ -124,10 +126,10 @@ def load(name: str, folder: Path) -> Space:
     if not isinstance(baseline, Recipe) or not callable(function):
         raise MilairError(f"{path}: a search space has a BASELINE (a Recipe) and a function space(trial) -> Recipe")
     question = (module.__doc__ or path.stem).strip().splitlines()[0]
-    runs = getattr(module, "RUNS", ())
-    if not all(isinstance(run, Run) for run in runs):
-        raise MilairError(f"{path}: RUNS are those of milair.runs.read(path)")
-    return Space(path.stem, path, question, baseline, function, runs)
+    runs, claims = getattr(module, "RUNS", ()), getattr(module, "CLAIMS", ())
+    if not all(isinstance(run, Run) for run in runs) or not all(isinstance(claim, Claim) for claim in claims):
+        raise MilairError(f"{path}: RUNS and CLAIMS are what milair.runs.read and read_claims return")
+    return Space(path.stem, path, question, baseline, function, runs, claims)
 
 
 def _module(path: Path) -> ModuleType:

@@ -1,0 +1,166 @@
+"""What a study's trials show: recipes with their seeds, their scores frame by frame, and what can be told apart."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import optuna
+import torch
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial
+
+from milair import metrics, study
+from milair.errors import MilairError
+from milair.frames import Split
+from milair.noise import Estimate, Noise, Numbers
+from milair.progress import describe
+from milair.recipe import Recipe
+from milair.runs import Claim, Run
+from milair.space import Space
+
+LEVEL = 0.95
+INTERVAL = f"{LEVEL:.0%} interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a study says to a claim. `difference` is None where one of the two recipes was not trained."""
+
+    claim: Claim
+    difference: Estimate | None
+
+    @property
+    def word(self) -> str:
+        if self.difference is None:
+            return "not trained"
+        return {1: "better", 0: "not told apart", -1: "worse"}[self.difference.sign]
+
+
+class Evidence:
+    """A study's complete trainings, by recipe; a recipe's trainings differ in their seeds only."""
+
+    def __init__(self, found: optuna.Study, space: Space, split: Split, classes: tuple[str, ...]) -> None:
+        self.study, self.space, self.split, self.classes = found, space, split, classes
+        self.settings = study.stored_settings(found)
+        self.trials: dict[Recipe, list[FrozenTrial]] = defaultdict(list)
+        for trial in study.ranked(found):
+            self.trials[_seedless(Recipe.from_json(trial.user_attrs["recipe"]))].append(trial)
+        if not self.trials:
+            raise MilairError(f"study {found.study_name} has no complete trial yet; a search makes some")
+
+    def key(self, run: Run) -> Recipe:
+        """The recipe by which the study trains a published run."""
+        return _seedless(run.recipe.override(self.settings.overrides))
+
+    def of(self, run: Run) -> list[FrozenTrial]:
+        return self.trials.get(self.key(run), [])
+
+    @cached_property
+    def best(self) -> Recipe:
+        """The recipe with the best mean over its seeds."""
+        return max(self.trials, key=lambda recipe: float(np.mean(scores(self.trials[recipe]))))
+
+    @cached_property
+    def noise(self) -> Noise:
+        """Over the trainings that kept their answers; those of an older milair did not."""
+        return Noise({key: rows for key, trials in self.trials.items() if (rows := self._outcomes(trials))})
+
+    def what(self, recipe: Recipe) -> str:
+        """A recipe by what its space varies."""
+        trial = self.trials[recipe][0]
+        return describe(trial.user_attrs["recipe"], trial.params)
+
+    def joined(self, other: Evidence) -> Noise:
+        """The noise of both studies' recipes, on the same frames; what both trained has the trainings of both."""
+        outcomes = {key: list(runs) for key, runs in self.noise.outcomes.items()}
+        for key, runs in other.noise.outcomes.items():
+            outcomes[key] = [*outcomes.get(key, []), *runs]
+        return Noise(outcomes)
+
+    def knows(self, recipe: Recipe) -> bool:
+        """Whether its trainings kept their answers, so that intervals can be given."""
+        return recipe in self.noise.outcomes
+
+    def _outcomes(self, trials: list[FrozenTrial]) -> list[Numbers]:
+        return [self.outcome(trial).mean(1) for trial in trials if "answers" in trial.user_attrs]
+
+    def outcome(self, trial: FrozenTrial) -> Numbers:
+        """Of every validation frame, its IoU and whether it was named rightly: [frames, 2]."""
+        rows = torch.tensor(trial.user_attrs["answers"], dtype=torch.float64)
+        truth = torch.tensor([frame.box for frame in self.split.val], dtype=torch.float64)
+        labels = torch.tensor([self.classes.index(frame.label) for frame in self.split.val])
+        overlap = metrics.iou(rows[:, 2:], truth)
+        return torch.stack([overlap, (rows[:, 0] == labels).double()], dim=1).numpy()
+
+    @cached_property
+    def judged(self) -> list[Claim]:
+        """The claims whose two recipes were both trained."""
+        return [
+            claim
+            for claim in self.space.claims
+            if self.knows(self.key(claim.better)) and self.knows(self.key(claim.worse))
+        ]
+
+    @property
+    def strict(self) -> float:
+        """The level of each comparison at which all of them together hold with LEVEL (Bonferroni)."""
+        return 1 - (1 - LEVEL) / max(len(self.judged), 1)
+
+    def verdicts(self) -> list[Verdict]:
+        return [
+            Verdict(
+                claim,
+                self.noise.difference(self.key(claim.better), self.key(claim.worse), self.strict)
+                if claim in self.judged
+                else None,
+            )
+            for claim in self.space.claims
+        ]
+
+    def importances(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Of the parameters that all complete trials have, by fANOVA and by PED-ANOVA; shares of 1."""
+        found = []
+        for evaluator in (FanovaImportanceEvaluator(seed=0), PedAnovaImportanceEvaluator()):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    found.append(dict(get_param_importances(self.study, evaluator=evaluator)))
+                except (ValueError, RuntimeError):  # fewer trials, or fewer values, than it takes
+                    found.append({})
+        return found[0], found[1]
+
+    def spent(self) -> tuple[list[float], list[float]]:
+        """Trial by trial in their order: passes over the data so far, and the best complete score so far."""
+        passes, best = 0.0, 0.0
+        spent: list[float] = []
+        scores: list[float] = []
+        for trial in study.finished(self.study):
+            kept = trial.user_attrs
+            passes += kept.get("epochs", 0) * kept.get("recipe", {}).get("augmentations", 0)
+            if trial.state.name == "COMPLETE":
+                best = max(best, trial.value or 0.0)
+            spent.append(passes)
+            scores.append(best)
+        return spent, scores
+
+    def seconds(self) -> float:
+        return float(sum(trial.user_attrs.get("seconds", 0.0) for trial in study.finished(self.study)))
+
+    def by_batch_size(self) -> Mapping[int, list[FrozenTrial]]:
+        found: dict[int, list[FrozenTrial]] = defaultdict(list)
+        for recipe, trials in self.trials.items():
+            found[recipe.batch_size] += trials
+        return dict(sorted(found.items()))
+
+
+def scores(trials: Iterable[FrozenTrial]) -> list[float]:
+    return [trial.value or 0.0 for trial in trials]
+
+
+def _seedless(recipe: Recipe) -> Recipe:
+    return replace(recipe, seed=0)
