@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
@@ -33,9 +34,10 @@ def chapters(evidence: Evidence) -> str:
     parts = [
         "## Published and own figures",
         f"{len(runs)} published runs of {distinct} distinct recipes; {own} of the runs were trained here. Published "
-        "validation figures are means over batches, ours over frames; the test scores are of other frames, without "
-        "labels here. The last column is our score less the published one, with the noise of that difference: nobody "
-        "kept the published run's outcomes frame by frame, so it is given as much noise as ours has.",
+        "validation figures are means over batches, ours over frames; test scores (the mean of the private and the "
+        "public one where there are two) are of other frames, without labels here. The last column is our score less "
+        "the published one, with the noise of that difference: nobody kept the published run's outcomes frame by "
+        "frame, so it is given as much noise as ours has.",
     ]
     for chapter, members in groupby(runs, key=lambda run: run.chapter):
         parts += [f"### {chapter}", _chapter(evidence, list(members))]
@@ -44,10 +46,10 @@ def chapters(evidence: Evidence) -> str:
 
 def _chapter(evidence: Evidence, runs: list[Run]) -> str:
     columns = [
-        *("Run", "Parameters", "Epoch", "IoU", "Accuracy", "Score", "Test"),
-        *("Own epoch", "IoU", "Accuracy", "Score", "Seeds", f"Own less published, {INTERVAL}"),
+        *("Run", "Parameters", "Epoch", "IoU", "Acc.", "Score", "Test"),
+        *("Own epoch", "Own IoU", "Own acc.", "Own score", "Seeds", f"Own less published, {INTERVAL}"),
     ]
-    rows = []
+    rows, lacking = [], evidence.settings.lacking()
     for run in runs:
         figures, trials = run.figures, evidence.of(run)
         published = [
@@ -60,7 +62,8 @@ def _chapter(evidence: Evidence, runs: list[Run]) -> str:
             plain(run.test_score, 4),
         ]
         if not trials:
-            rows.append([*published, "not trained", *[None] * 5])
+            waits = lacking.get(run.recipe.backbone)
+            rows.append([*published, f"waits for {waits.name}" if waits else "not trained", *[None] * 5])
             continue
         rows.append([*published, *_own(trials), _less_published(evidence, run)])
     notes = [f"- [{_mark(run, runs)}] {run.note}" for run in runs if run.note]
@@ -116,7 +119,10 @@ def claims(verdicts: list[Verdict]) -> str:
 
 
 def _compared(claim: Claim) -> str:
-    return f"{claim.better.name} – {claim.worse.name}"
+    """In what the two recipes differ: "alpha 0.7 – 0.9"."""
+    better, worse = claim.better.recipe, claim.worse.recipe
+    pairs = [(item.name, getattr(better, item.name), getattr(worse, item.name)) for item in fields(Recipe)]
+    return ", ".join(f"{name} {mine} – {other}" for name, mine, other in pairs if mine != other)
 
 
 def _published(claim: Claim) -> str | None:

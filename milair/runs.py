@@ -39,9 +39,9 @@ class Run:
 
     @property
     def test_score(self) -> float | None:
-        """On the held-back frames: the score given, or the mean of its private and its public half."""
-        halves = [self.figures[name] for name in ("private_score", "public_score") if name in self.figures]
-        return self.figures.get("test_score", sum(halves) / len(halves) if halves else None)
+        """On the held-back frames: the score given, or the mean of the private and the public one."""
+        both = [self.figures[name] for name in ("private_score", "public_score") if name in self.figures]
+        return self.figures.get("test_score", sum(both) / len(both) if both else None)
 
 
 @dataclass(frozen=True, slots=True)

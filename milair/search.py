@@ -164,7 +164,7 @@ def _go_on(
         left = queue.reclaim(found)
     if left:
         console.say(f"back in the queue from workers that died: trial {', '.join(map(str, left))}")
-    without = {"backbone": shared.lacking()}
+    without = {"backbone": shared.settings.lacking()}
     pinned = study.queue_pinned(found, chosen, without["backbone"])
     finished = study.finished(found)
     default = _SAMPLE_TRIALS if shared.settings.data == setup.SAMPLE else _TRIALS

@@ -79,8 +79,8 @@ def _best(evidence: Evidence) -> str:
     ranked = sorted(evidence.trials.items(), key=lambda item: -mean(scores(item[1])))[:_TOP]
     rows = [
         [
-            trials[0].number,
             evidence.what(recipe),
+            trials[0].number,
             f"{mean(scores(trials)):.4f}",
             len(trials),
             f"{mean(trial.user_attrs['iou'] for trial in trials):.3f}",
@@ -90,8 +90,8 @@ def _best(evidence: Evidence) -> str:
         ]
         for recipe, trials in ranked
     ]
-    columns = ["Trial", "Recipe", "Score", "Seeds", "IoU", "Accuracy", "Parameters", f"Less the best, {INTERVAL}"]
-    return "\n\n".join(["## The best recipes", table(columns, rows, text=2)])
+    columns = ["Recipe", "Trial", "Score", "Seeds", "IoU", "Accuracy", "Parameters", f"Less the best, {INTERVAL}"]
+    return "\n\n".join(["## The best recipes", table(columns, rows)])
 
 
 def _difference(evidence: Evidence, recipe: Recipe, other: Recipe) -> str | None:
@@ -108,7 +108,7 @@ def _importances(evidence: Evidence) -> str:
     rows = [[name, plain(by_fanova.get(name), 3), plain(by_ped.get(name), 3)] for name in names]
     note = (
         "Shares of the complete trials' differences. fANOVA explains the score everywhere, PED-ANOVA what sets the "
-        "best trials apart; they disagree, and neither knows the noise. Parameters that not all trials have are left out."
+        "best trials apart; they disagree, and neither knows the noise. Parameters that some trials lack are left out."
     )
     return "\n\n".join(["## Importance of what was varied", note, table(["Parameter", "fANOVA", "PED-ANOVA"], rows)])
 

@@ -72,6 +72,16 @@ class Settings:
     def split_kind(self) -> str:
         return str(self.split.get("kind", "stratified"))
 
+    def lacking(self) -> dict[str, Path]:
+        """Backbones that the space offers and whose weights are not at hand, with the file that each waits for."""
+        from milair import backbones
+
+        offered = self.dimensions.get("backbone", {}).get("choices", [])
+        if self.source == "imagenet" or self.overrides.get("weights") == "random":
+            return {}  # those of torchvision are downloaded in their time
+        files = {name: backbones.file(name, self.source) for name in offered}
+        return {name: file for name, file in files.items() if not file.is_file()}
+
     def refuse_difference(
         self,
         run: Settings,
@@ -148,16 +158,6 @@ class Setup:
         """MilairError if there is no such backbone, or its weights are not to be had."""
         self.bank_bytes(recipe)
         self.weights(recipe)
-
-    def lacking(self) -> dict[str, Path]:
-        """Backbones that the space offers and whose weights are not at hand, with the file that each waits for."""
-        from milair import backbones
-
-        source, offered = self.settings.source, self.settings.dimensions.get("backbone", {}).get("choices", [])
-        if source == "imagenet" or self.settings.overrides.get("weights") == "random":
-            return {}  # those of torchvision are downloaded in their time
-        files = {name: backbones.file(name, source) for name in offered}
-        return {name: file for name, file in files.items() if not file.is_file()}
 
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from."""

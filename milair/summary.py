@@ -53,7 +53,10 @@ def summary(
 def waiting_for(space: Space, setup: Setup) -> list[dict[str, Any]]:
     """Backbones without weights: the file that each waits for, and how many published recipes wait with it."""
     recipes = Counter(parameters.get("backbone") for parameters in published(space)) if space.runs else Counter()
-    return [{"backbone": name, "file": str(file), "recipes": recipes[name]} for name, file in setup.lacking().items()]
+    return [
+        {"backbone": name, "file": str(file), "recipes": recipes[name]}
+        for name, file in setup.settings.lacking().items()
+    ]
 
 
 def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path | None) -> str:

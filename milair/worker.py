@@ -91,7 +91,7 @@ def work(job: Job, events: Events) -> str:
         bank_quota=job.bank_quota,
     )
     objective = Objective(chosen, shared, events.epoch)
-    without = {"backbone": shared.lacking()}
+    without = {"backbone": shared.settings.lacking()}
     configurations = study.configurations(chosen, without)
     found.sampler = study.Sampler(job.sampler, job.seed, without)
     baseline = shared.recipe(chosen.baseline)

@@ -19,7 +19,6 @@ BASELINE = Recipe(  # where the document's own search began
 )
 
 AVERAGED = ["efficientnet_v2_s", "efficientnet_v2_m", "mobilenet_v3_small", "swin_b"]  # by their own pooling
-FILTERS = [128, 256, 768]
 
 
 def space(trial: Trial) -> Recipe:
@@ -34,6 +33,6 @@ def space(trial: Trial) -> Recipe:
         augmentations=trial.suggest_categorical("augmentations", VIEWS),
         batch_size=trial.suggest_categorical("batch_size", BATCH_SIZES),
         alpha=trial.suggest_float("alpha", 0.5, 0.9, step=0.1),
-        cls_head=head(trial, "cls_head", FILTERS),
-        reg_head=head(trial, "reg_head", FILTERS),
+        cls_head=head(trial, "cls_head", [128, 256, 768]),
+        reg_head=head(trial, "reg_head", [128, 256]),
     )
