@@ -163,6 +163,7 @@ class _Build:
         size = self.recipe.size
         backbone = backbones.build(self.recipe.backbone, self.recipe.pooling, self.state)
         backbone = backbone.to(self.device).to(memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
+        at_once = 1 if self.device.type == "cpu" else BATCH  # larger ones cost a CPU half again: memory, then cache
         decoded = _Decoded(pictures, size)
         start = done
         with (place / "features.f32").open("r+b" if done else "wb") as file, torch.inference_mode():
@@ -172,7 +173,8 @@ class _Build:
                 places = range(first, min(first + BATCH, len(pictures)))
                 batch = [see(decoded[place], pictures[place], number) for place in places]
                 normal = normalise(torch.stack(batch).to(self.device), self.mean, self.std)
-                features = backbone(normal.contiguous(memory_format=torch.channels_last))
+                normal = normal.contiguous(memory_format=torch.channels_last)
+                features = torch.cat([backbone(part) for part in torch.split(normal, at_once)])
                 file.write(features.cpu().contiguous().numpy().tobytes())
                 file.flush()
                 os.fsync(file.fileno())

@@ -55,7 +55,10 @@ class Noise:
         return self._estimate(self._means[:, row], self.outcomes[key].mean(), len(self.outcomes[key]), level)
 
     def difference(self, key: Hashable, other: Hashable, level: float = 0.95) -> Estimate:
-        """The first recipe's score less the other's, on the same frames."""
+        """The first recipe's score less the other's, on the same frames; the other way round, its mirror image."""
+        if self._rows[key] > self._rows[other]:
+            mirrored = self.difference(other, key, level)
+            return Estimate(-mirrored.value, -mirrored.high, -mirrored.low)
         mine, theirs = self.outcomes[key], self.outcomes[other]
         drawn = self._means[:, self._rows[key]] - self._means[:, self._rows[other]]
         each = 1 / (1 / len(mine) + 1 / len(theirs))

@@ -3,12 +3,13 @@
 Beside them, what was concluded from them: claims, each that one run is better than another.
 
 A CSV file beside a search space, a line a run. Columns named as a recipe's fields are (`backbone`, `cls_head.type`)
-make up its recipe, empty ones keep the default; `chapter`, `run` and `note` are text; all others are figures.
+make up its recipe, empty ones keep the default; `chapter`, `run` and `note` are text; the others are FIGURES.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +20,12 @@ from milair.recipe import Recipe
 
 _TEXTS = ("chapter", "run", "note")
 _FIELDS = {item.name for item in fields(Recipe)}
+FIGURES = {
+    "best_epoch",
+    *(f"{part}_{name}" for part in ("train", "val") for name in ("loss", "cls_loss", "reg_loss", "iou", "accuracy")),
+    *("private_score", "public_score", "test_score"),
+    *("total_params", "trainable_params", "params_mb", "input_mb", "pass_mb", "total_mb", "vram_gb", "ram_gb"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,13 @@ class Claim:
 
 def read(path: Path) -> list[Run]:
     """The runs of a file, in its order. MilairError names the line that is none."""
-    return [_run(row, where) for row, where in _rows(path, _TEXTS)]
+    found: dict[tuple[str, str], Run] = {}
+    for row, where in _rows(path, _TEXTS):
+        run = _run(row, where)
+        if (run.chapter, run.name) in found:
+            raise MilairError(f"{where}: a run '{run.name}' of chapter '{run.chapter}' is there already")
+        found[run.chapter, run.name] = run
+    return list(found.values())
 
 
 def read_claims(path: Path, runs: Iterable[Run]) -> list[Claim]:
@@ -86,7 +99,7 @@ def _rows(path: Path, needed: tuple[str, ...]) -> list[tuple[dict[str, str], str
     """The rows of a CSV file, each with where it stands."""
     found: list[tuple[dict[str, Any], str]] = []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             lacking = [name for name in needed if name not in (rows.fieldnames or [])]
             if lacking:
@@ -104,11 +117,23 @@ def _run(row: dict[str, str], where: str) -> Run:
     given = {name: text for name, text in row.items() if text and name not in _TEXTS}
     chosen = {name: text for name, text in given.items() if name.split(".")[0] in _FIELDS}
     try:
+        figures = {name: _figure(name, text) for name, text in given.items() if name not in chosen}
         recipe = _recipe(chosen)
-        figures = {name: float(text) for name, text in given.items() if name not in chosen}
-    except (MilairError, ValueError) as error:
-        raise MilairError(f"{where}: {error}") from error
+    except MilairError as error:
+        raise MilairError(f"{where}: {str(error).removeprefix('--set ')}") from error
     return Run(row["chapter"], row["run"], recipe, figures, row["note"])
+
+
+def _figure(name: str, text: str) -> float:
+    if name not in FIGURES:
+        raise MilairError(f"'{name}' is neither a field of a recipe nor a figure: {', '.join(sorted(FIGURES))}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise MilairError(f"{name} is '{text}'; it must be a number")
+    return value
 
 
 def _recipe(cells: Mapping[str, str]) -> Recipe:

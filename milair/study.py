@@ -140,29 +140,39 @@ def _params(space: Space, settings: Settings, recipe: Recipe) -> Parameters:
 class Sampler(BaseSampler):
     """Draws that follow from the seed, the trial's number and the trials before it, whichever worker asks.
 
-    So workers and restarts never repeat each other's draws, and one worker repeats a study exactly. A draw that has
-    one of the values in `without`, {"backbone": ["vgg16"]}, is drawn again."""
+    So workers and restarts never repeat each other's draws, and one worker repeats a study exactly. In place of a
+    choice that is in `without`, {"backbone": ["vgg16"]}, it draws another: one of the others, or of those that the
+    better trials have. (To draw again would never end: TPE likes best what it has never seen.)"""
 
     def __init__(self, kind: str, seed: int, without: Mapping[str, Collection[Any]] | None = None) -> None:
         self.kind, self.seed, self.without = kind, seed, without or {}
         self.inner: BaseSampler = RandomSampler(seed)
+        self.random = random.Random(seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
         mixed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
-        self.inner = _tpe(mixed) if self.kind == "tpe" else RandomSampler(mixed)
+        self.inner, self.random = _tpe(mixed) if self.kind == "tpe" else RandomSampler(mixed), random.Random(mixed)
 
     def infer_relative_search_space(self, *given: Any) -> dict[str, Any]:
         return self.inner.infer_relative_search_space(*given)
 
-    def sample_relative(self, *given: Any) -> dict[str, Any]:
-        while not allowed(drawn := self.inner.sample_relative(*given), self.without):
-            pass
-        return drawn
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        drawn = self.inner.sample_relative(study, trial, search_space)
+        return {name: self._allowed(study, name, value, search_space[name]) for name, value in drawn.items()}
 
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, *given: Any) -> Any:
-        while not allowed({name: (drawn := self.inner.sample_independent(study, trial, name, *given))}, self.without):
-            pass
-        return drawn
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
+        drawn = self.inner.sample_independent(study, trial, name, distribution)
+        return self._allowed(study, name, drawn, distribution)
+
+    def _allowed(self, study: optuna.Study, name: str, drawn: Any, distribution: Any) -> Any:
+        if allowed({name: drawn}, self.without):
+            return drawn
+        best = ranked(study)
+        better = [trial.params.get(name) for trial in best[: len(best) // 4]]
+        choices = distribution.choices
+        return self.random.choice(
+            [value for value in (*choices, *better) if value in choices and allowed({name: value}, self.without)]
+        )
 
     def after_trial(self, *given: Any) -> None:
         self.inner.after_trial(*given)

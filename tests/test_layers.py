@@ -10,14 +10,15 @@ import pytest
 import milair
 
 LAYERS = [
-    {"errors", "recipe", "boxes"},
+    {"errors", "recipe", "runs", "boxes"},
     {
         *("readers", "scan", "frames", "check", "duplicates", "split", "drawing", "sample"),
-        *("augmentation", "pictures", "backbones", "heads", "bank", "quota"),
+        *("augmentation", "pictures", "backbones", "heads", "layers", "bank", "quota"),
     },
     {"metrics", "train", "checkpoint"},
     {"space", "devices", "setup", "storage", "queue", "trial", "study"},
     {
+        *("evidence", "noise", "plots", "page", "comparisons", "sections", "report"),
         "cli",
         "progress",
         "summary",

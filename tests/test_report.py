@@ -1,0 +1,158 @@
+"""The report: one page that needs nothing but itself, and the same as Markdown."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import optuna
+import published
+import pytest
+import tiny
+from tiny import search
+
+from milair import page, report, space, split, storage
+from milair.evidence import Evidence
+from milair.setup import read_frames
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of the published runs and some of its own, one recipe with two seeds, and another study beside it."""
+    folder = tmp_path_factory.mktemp("searched")
+    options = published.make(folder)
+    assert search(options) == 0
+    again = load(folder).trials[0].params
+    load(folder).enqueue_trial(again, user_attrs={"pinned": True})
+    assert search(options, "--trials", "5") == 0
+    assert search(options, "--name", "other", "--trials", "3", "--seed", "1", "--sampler", "random") == 0
+    return folder
+
+
+def load(folder: Path, name: str = "published@frames") -> optuna.Study:
+    return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), name)
+
+
+def write(folder: Path, *more: str) -> int:
+    return report.main(["--studies", str(folder / "studies"), "--spaces", str(folder / "spaces"), *more])
+
+
+@pytest.fixture(scope="module")
+def written(searched: Path) -> Path:
+    assert write(searched, "--study", "published@frames", "--against", "other") == 0
+    return searched / "studies" / "reports" / "published@frames"
+
+
+def evidence(folder: Path) -> Evidence:
+    frames = read_frames(str(folder / "frames"))
+    return Evidence(
+        load(folder), space.load("published", folder / "spaces"), split.split(frames.labelled), frames.classes
+    )
+
+
+class Page(HTMLParser):
+    """What a page asks for, and how its elements nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br", "hr", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_all_it_shows(written: Path) -> None:
+    text = (written / "report.html").read_text()
+    shown = Page(text)
+    assert shown.open == []
+    assert all(source.startswith("data:image/") for source in shown.sources)
+    assert not re.search(r"https?://|@import|<script", re.sub(r"base64,[^\"]*", "", text))
+    assert "link" not in shown.tags
+    markdown = (written / "report.md").read_text()
+    pictures = re.findall(r"!\[[^]]*\]\(<?([^)>]+)>?\)", markdown)
+    assert all((written / name).is_file() for name in pictures)
+    assert len(pictures) == len(shown.sources)
+    for trial in (0, 1, 2, 3, 4):
+        assert f"curves/trial-{trial}.svg" in pictures
+
+
+def test_its_chapters_hold_every_run_and_say_what_waits(written: Path) -> None:
+    markdown = (written / "report.md").read_text()
+    chapters = markdown.split("## Published and own figures")[1].split("## What was concluded")[0]
+    assert chapters.count("\n### ") == 2
+    rows = {line.split(" | ")[0].strip("| "): line for line in chapters.splitlines() if line.startswith("| ")}
+    assert "waits for squeezenet1_0.pth" in rows["Other"]
+    assert "0.3750" in rows["One"]  # (0.5 + 0.25) / 2
+    assert "0.5500" in rows["One"]  # the mean of its two test scores
+    assert "Conv [1]" in rows
+    assert "[1] Its accuracy, | is not given." in chapters
+    assert "± " in rows["One"]
+    assert rows["One"].split(" | ")[7:] == rows["One again [2]"].split(" | ")[7:]
+
+
+def test_nothing_is_called_better_whose_interval_includes_no_difference(written: Path, searched: Path) -> None:
+    verdicts = evidence(searched).verdicts()
+    words = {verdict.claim.text: verdict for verdict in verdicts}
+    assert words["One is the best"].difference is None
+    assert words["One is the best"].word == "not trained"
+    judged = words["Conv heads are better"]
+    assert judged.difference is not None
+    assert (judged.word == "not told apart") == (judged.difference.low <= 0 <= judged.difference.high)
+    markdown = (written / "report.md").read_text()
+    for low, high, word in re.findall(r"\(([+-]\d\.\d+) to ([+-]\d\.\d+)\) \| (better|worse|not told apart)", markdown):
+        assert (float(low) > 0) == (word == "better")
+        assert (float(high) < 0) == (word == "worse")
+
+
+def test_answers_are_those_of_which_the_score_is(searched: Path) -> None:
+    found = evidence(searched)
+    for trials in found.trials.values():
+        for trial in trials:
+            outcome = found.outcome(trial)
+            assert outcome.mean(0) == pytest.approx([trial.user_attrs["iou"], trial.user_attrs["accuracy"]], abs=1e-4)
+            assert outcome.mean() == pytest.approx(trial.value, abs=1e-4)
+    several = max(found.trials.values(), key=len)
+    assert len(several) == 2
+    assert found.noise.spread == pytest.approx((np.std([trial.value or 0 for trial in several], ddof=1), 1))
+
+
+def test_a_study_without_runs_has_a_report_too(tmp_path: Path) -> None:
+    options = tiny.make(tmp_path)
+    assert search(options, "--trials", "2", "--epochs", "2") == 0
+    assert write(tmp_path, "--study", "tiny", "--out", str(tmp_path / "out")) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert text.startswith("# tiny@frames")
+    assert "Published" not in text.split("## Time and memory")[0]
+
+
+def test_what_is_wrong_is_one_line(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(searched, folder)
+    assert write(folder, "--study", "nothing") == 1
+    assert write(folder, "--study", "other", "--spaces", str(tmp_path)) == 1
+    (folder / "frames" / "train.csv").write_text(
+        "\n".join((folder / "frames" / "train.csv").read_text().splitlines()[:-1]) + "\n"
+    )
+    assert write(folder, "--study", "other", "--data", str(folder / "frames")) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["milair:"] * 3
+    assert "there is no such search space" in lines[1]
+    assert "other frames or labels" in lines[2]
+
+
+def test_tables_scroll_and_markup_in_a_cell_is_text(tmp_path: Path) -> None:
+    text = page.table(["a", "b"], [["x|y", 1.5], [None, "<b>"]])
+    html = page.to_html(text, "a < b", tmp_path)
+    assert '<div class="table"><table>' in html
+    assert "x|y" in html
+    assert "<title>a &lt; b</title>" in html
