@@ -56,7 +56,7 @@ class Noise:
 
     def difference(self, key: Hashable, other: Hashable, level: float = 0.95) -> Estimate:
         """The first recipe's score less the other's, on the same frames; the other way round, its mirror image."""
-        if self._rows[key] > self._rows[other]:
+        if repr(key) > repr(other):  # whichever way round, and in whatever order they came
             mirrored = self.difference(other, key, level)
             return Estimate(-mirrored.value, -mirrored.high, -mirrored.low)
         mine, theirs = self.outcomes[key], self.outcomes[other]

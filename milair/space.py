@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -73,7 +74,7 @@ class Space:
     def narrowed(self, only: Mapping[str, Sequence[str]]) -> Space:
         """This space with fewer choices: {"backbone": ["resnet18", "resnet50"]}. UsageError if it has no such ones.
 
-        Where they leave out the baseline's, that takes the first of them."""
+        Where they leave out the baseline's, that takes the first of those that are left."""
         dimensions = self.dimensions()
         for name, kept in only.items():
             choices = dimensions.get(name, {}).get("choices")
@@ -83,9 +84,8 @@ class Space:
             for text in kept:
                 if text not in map(str, choices):
                     raise UsageError(f"--only {name}={text}: the choices are {', '.join(map(str, choices))}")
-        own = self.answers(self.baseline) if only else {}
-        moved = {name: kept[0] for name, kept in only.items() if name in own and str(own[name]) not in kept}
-        return replace(self, only=only, baseline=self.baseline.override(moved))
+        fewer = replace(self, only=only)
+        return replace(fewer, baseline=fewer._ask(_Nearest(self.baseline))) if only else fewer
 
     def configurations(self, most: int = 10_000) -> list[dict[str, Value]] | None:
         """All that the space can give, as parameters; None if that is more than `most`, or without end."""
@@ -198,6 +198,31 @@ class _Answers:
             raise MilairError(f"{name}={value!r} is not in the space; it must be {rule}")
         self.given[name] = value
         return value
+
+
+class _Nearest:
+    """A trial that suggests what a recipe says where that can be, else the first choice or the lowest number."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.own = _Answers(recipe)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._else(choices[0], self.own.suggest_categorical, name, choices)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self._else(low, partial(self.own.suggest_int, step=step, log=log), name, low, high))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._else(low, partial(self.own.suggest_float, step=step, log=log), name, low, high))
+
+    @staticmethod
+    def _else(first: Any, ask: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return ask(*given)
+        except MilairError:
+            return first
 
 
 class _Endless(Exception):

@@ -24,6 +24,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SHORTER = "--trials 1 --epochs 1"
 SHORTER_ON_FRAMES = "--trials 1 --epochs 1 --views 6 --set image_size=64x48"
+ONE_OF_THE_DOCUMENT = (
+    "--epochs 1 --views 2 --only image_size=350x205 --only augmentations=2 --only backbone=squeezenet1_0"
+)
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -55,7 +58,8 @@ def test_its_commands_run_in_their_order(
         python, _, module, *words = shlex.split(command.replace("--weights imagenet", "--weights random"))
         assert (python, module.split(".")[0]) == ("python", "milair")
         if module == "milair.search" and "--dry-run" not in words:
-            words += (SHORTER_ON_FRAMES if "--data" in words else SHORTER).split()
+            short = ONE_OF_THE_DOCUMENT if "document" in words else SHORTER_ON_FRAMES if "--data" in words else SHORTER
+            words += short.split()
         status = milair([module.removeprefix("milair."), *words])
         assert status == 0, f"{command}\n{capsys.readouterr()}"
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + len(list((tmp_path / "drawn").iterdir()))
