@@ -63,7 +63,7 @@ def _chapter(evidence: Evidence, runs: list[Run]) -> str:
         ]
         if not trials:
             waits = lacking.get(run.recipe.backbone)
-            rows.append([*published, f"waits for {waits.name}" if waits else "not trained", *[None] * 5])
+            rows.append([*published, *[None] * 5, f"waits for {waits.name}" if waits else "not trained"])
             continue
         rows.append([*published, *_own(trials), _less_published(evidence, run)])
     notes = [f"- [{_mark(run, runs)}] {run.note}" for run in runs if run.note]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import optuna
@@ -70,10 +71,11 @@ class Evidence:
         """Over the trainings that kept their answers; those of an older milair did not."""
         return Noise({key: rows for key, trials in self.trials.items() if (rows := self._outcomes(trials))})
 
-    def what(self, recipe: Recipe) -> str:
-        """A recipe by what its space varies."""
+    def what(self, recipe: Recipe, known: Mapping[str, Any] | None = None) -> str:
+        """A recipe by what its space varies, less the parameters that are known."""
         trial = self.trials[recipe][0]
-        return describe(trial.user_attrs["recipe"], trial.params)
+        parameters = {name: value for name, value in trial.params.items() if name not in (known or {})}
+        return describe(trial.user_attrs["recipe"], parameters)
 
     def joined(self, other: Evidence) -> Noise:
         """The noise of both studies' recipes, on the same frames; what both trained has the trainings of both."""

@@ -18,7 +18,7 @@ from milair.scan import open_rgb
 
 _CURVES = (("loss", "loss"), ("accuracy", "accuracy"), ("iou", "IoU"))
 _TRUE, _PREDICTED = "#1f9d55", "#d63a2f"
-_FRAME = 480, 270  # pixels
+_FRAME = 640, 360  # pixels
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # texts stay texts
     "svg.hashsalt": "milair",

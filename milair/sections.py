@@ -8,7 +8,7 @@ from statistics import mean
 from optuna.trial import FrozenTrial
 
 from milair import comparisons, heads, layers, metrics, plots, study
-from milair.evidence import INTERVAL, Evidence, scores
+from milair.evidence import INTERVAL, LEVEL, Evidence, scores
 from milair.page import millions, plain, table
 from milair.progress import describe, duration
 from milair.recipe import Recipe
@@ -41,25 +41,35 @@ def _head(evidence: Evidence, version: str) -> str:
     complete = sum(map(len, evidence.trials.values()))
     split, best = evidence.split, evidence.best
     score = mean(scores(evidence.trials[best]))
-    found = f"The best recipe is {evidence.what(best)}: score **{score:.4f}**"
+    found = f"The highest score, **{score:.4f}**"
     if evidence.knows(best):
-        found += f", {INTERVAL} {evidence.noise.score(best).span}"
+        found += f" ({INTERVAL} {evidence.noise.score(best).span})"
     lines = [
         f"# {evidence.study.study_name}",
         evidence.space.question,
-        f"- {found}. It is the best of {len(evidence.trials)}, chosen on the very frames that it is judged by, "
-        "so expect less on others.",
+        f"- {found}, is that of {evidence.what(best)}. {_rivals(evidence)}It was chosen on the very frames that it is "
+        "judged by, so expect less on others.",
         f"- Having learned nothing scores {metrics.learned_nothing(split):.4f}.",
         f"- {_spread(evidence)}",
     ]
     if evidence.space.claims:
         lines.append(f"- {comparisons.said(evidence.verdicts())}")
     lines.append(
-        f"- {len(trials)} trainings ({complete} complete, the others pruned) in {duration(evidence.seconds())} on "
-        f"{_devices(evidence)}; {len(split.train)} frames to learn from, {len(split.val)} to judge by "
+        f"- {len(trials)} trainings ({complete} complete, {len(trials) - complete} pruned) in "
+        f"{duration(evidence.seconds())} on {_devices(evidence)}; {len(split.train)} frames to learn from, {len(split.val)} to judge by "
         f"({evidence.settings.split_kind} split). milair {version}."
     )
     return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
+
+
+def _rivals(evidence: Evidence) -> str:
+    """How many other recipes may be as good, all comparisons together at LEVEL."""
+    others = [recipe for recipe in evidence.trials if recipe != evidence.best and evidence.knows(recipe)]
+    if not others or not evidence.knows(evidence.best):
+        return ""
+    level = 1 - (1 - LEVEL) / len(others)
+    equal = sum(evidence.noise.difference(evidence.best, other, level).sign == 0 for other in others)
+    return f"{equal} of the {len(others)} other recipes cannot be told from it. "
 
 
 def _spread(evidence: Evidence) -> str:
@@ -75,11 +85,13 @@ def _spread(evidence: Evidence) -> str:
 
 
 def _best(evidence: Evidence) -> str:
-    """The best recipes and what separates them from the best one."""
+    """The recipes with the highest scores, and what separates them from the first one."""
     ranked = sorted(evidence.trials.items(), key=lambda item: -mean(scores(item[1])))[:_TOP]
+    first, *others = [trials[0].params.items() for _, trials in ranked]
+    common = dict(set(first).intersection(*others)) if others else {}
     rows = [
         [
-            evidence.what(recipe),
+            evidence.what(recipe, common),
             trials[0].number,
             f"{mean(scores(trials)):.4f}",
             len(trials),
@@ -90,8 +102,10 @@ def _best(evidence: Evidence) -> str:
         ]
         for recipe, trials in ranked
     ]
-    columns = ["Recipe", "Trial", "Score", "Seeds", "IoU", "Accuracy", "Parameters", f"Less the best, {INTERVAL}"]
-    return "\n\n".join(["## The best recipes", table(columns, rows)])
+    columns = ["Recipe", "Trial", "Score", "Seeds", "IoU", "Accuracy", "Parameters", f"Less the first, {INTERVAL}"]
+    shared = ", ".join(f"{name} {value}" for name, value in sorted(common.items()))
+    note = [f"All of them have {shared}."] if common else []
+    return "\n\n".join(["## The highest scores", *note, table(columns, rows)])
 
 
 def _difference(evidence: Evidence, recipe: Recipe, other: Recipe) -> str | None:
@@ -108,7 +122,7 @@ def _importances(evidence: Evidence) -> str:
     rows = [[name, plain(by_fanova.get(name), 3), plain(by_ped.get(name), 3)] for name in names]
     note = (
         "Shares of the complete trials' differences. fANOVA explains the score everywhere, PED-ANOVA what sets the "
-        "best trials apart; they disagree, and neither knows the noise. Parameters that some trials lack are left out."
+        "best trials apart; they disagree, and neither knows the noise. fANOVA leaves out what some trials lack."
     )
     return "\n\n".join(["## Importance of what was varied", note, table(["Parameter", "fANOVA", "PED-ANOVA"], rows)])
 
@@ -189,7 +203,7 @@ def _layers(evidence: Evidence) -> str:
     listed = table(["Layer (type)", "Output Shape", "Param #"], rows, text=2)
     return "\n\n".join(
         [
-            "## Layers of the best model",
+            "## Layers of the model with the highest score",
             "\n".join(f"- {line}" for line in sums),
             f"<details><summary>{len(rows)} layers</summary>\n\n{listed}\n\n</details>",
         ]
@@ -216,7 +230,7 @@ def _curves(evidence: Evidence, folder: Path) -> str:
 
 def _devices(evidence: Evidence) -> str:
     devices = {
-        f"{device['name']} with {device['threads']} threads"
+        f"{device['name']} with {device['threads']} thread{'s' * (device['threads'] > 1)}"
         for trials in evidence.trials.values()
         for device in (trial.user_attrs["device"] for trial in trials)
     }
