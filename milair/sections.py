@@ -56,8 +56,8 @@ def _head(evidence: Evidence, version: str) -> str:
         lines.append(f"- {comparisons.said(evidence.verdicts())}")
     lines.append(
         f"- {len(trials)} trainings ({complete} complete, {len(trials) - complete} pruned) in "
-        f"{duration(evidence.seconds())} on {_devices(evidence)}; {len(split.train)} frames to learn from, {len(split.val)} to judge by "
-        f"({evidence.settings.split_kind} split). milair {version}."
+        f"{duration(evidence.seconds())} on {_devices(evidence)}; {len(split.train)} frames to learn from, "
+        f"{len(split.val)} to judge by ({evidence.settings.split_kind} split). milair {version}."
     )
     return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
 
