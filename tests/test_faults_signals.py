@@ -1,5 +1,6 @@
 """Signals to a search with two workers: it ends in time and leaves nothing running, or goes on where it can."""
 
+import math
 import random
 import signal
 import subprocess
@@ -76,7 +77,11 @@ def test_a_signal_ends_a_search_at_any_moment_of_its_start(place: Place) -> None
 
 
 def test_a_second_interrupt_does_not_wait_for_a_worker_that_does_not_answer(place: Place) -> None:
-    """It would wait for 2.5 s after the first. On a busy machine one of three attempts must show it."""
+    """It would wait for 2.5 s after the first. On a busy machine one of three attempts must show it.
+
+    A worker may be suspended while it holds the database's lock, which the search then waits for: that is no attempt.
+    """
+    waited = math.inf
     for _ in range(3):
         with running(place) as search:
             for worker in search.workers():
@@ -86,7 +91,9 @@ def test_a_second_interrupt_does_not_wait_for_a_worker_that_does_not_answer(plac
             assert not search.over
             search.process.send_signal(signal.SIGINT)
             start = time.monotonic()
-            assert search.end(20) == 130
+            if not until(lambda: search.over, 10):
+                continue
+            assert search.end() == 130
             waited = time.monotonic() - start
             assert search.workers() == []
             assert search.errors == "milair: interrupted\n"

@@ -50,13 +50,10 @@ def test_each_distinct_recipe_runs_once_and_those_without_weights_wait_for_their
     assert str(file) not in out
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["pinned"] for trial in load(tmp_path).trials)
 
-
-def test_beyond_the_runs_nothing_is_drawn_that_lacks_its_weights(tmp_path: Path, options: list[str]) -> None:
-    assert search(options, "--trials", "9", "--epochs", "1", "--pruner", "none", "--sampler", "random") == 0
-    found = trained(tmp_path)
-    assert len(found) == 9
-    assert {recipe.backbone for recipe in found} == {"squeezenet1_1"}
-    assert len({(recipe.cls_head, recipe.reg_head) for recipe in found}) > 3
+    assert search(options, "--trials", "7", "--pruner", "none", "--sampler", "random") == 0
+    beyond = trained(tmp_path)[3:]
+    assert len(beyond) == 4
+    assert "resnet18" not in {recipe.backbone for recipe in beyond}
 
 
 def test_a_grid_without_weights_is_the_rest_of_the_grid(tmp_path: Path, options: list[str]) -> None:

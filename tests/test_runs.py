@@ -353,7 +353,7 @@ def cells(run: Run) -> dict[str, str]:
     return values
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(published_runs, max_size=4, unique_by=lambda run: (run.chapter, run.name)))
 def test_a_table_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, runs: list[Run]) -> None:
     rows = [cells(run) for run in runs]
