@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ class Search:
                 stdout=output,
                 stderr=errors,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
+                preexec_fn=_hear_interrupts,
             )
         self._said: tuple[str, str] | None = None
         self.seen: dict[int, psutil.Process] = {}  # all workers that there ever were
@@ -200,6 +202,11 @@ def files(banks: Path) -> dict[str, str]:
 def feature_bytes(banks: Path) -> int:
     """How much of all banks is computed."""
     return sum(path.stat().st_size for path in banks.glob("*/features.f32"))
+
+
+def _hear_interrupts() -> None:
+    """A shell's background job, as tests may be, ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(holds: Callable[[], object], seconds: float = PATIENCE, pause: float = 0.02) -> bool:
