@@ -75,15 +75,19 @@ def _mark(run: Run, runs: list[Run]) -> int:
 
 
 def _own(trials: list[FrozenTrial]) -> list[str]:
-    found = scores(trials)
-    spread = f" ± {stdev(found):.3f}" if len(found) > 1 else ""
     return [
         ", ".join(str(trial.user_attrs["epoch"]) for trial in trials),
         f"{mean(trial.user_attrs['iou'] for trial in trials):.3f}",
         f"{mean(trial.user_attrs['accuracy'] for trial in trials):.3f}",
-        f"{mean(found):.4f}{spread}",
+        _score(trials),
         str(len(trials)),
     ]
+
+
+def _score(trials: list[FrozenTrial]) -> str:
+    """The mean over seeds, and where there are several their standard deviation."""
+    found = scores(trials)
+    return f"{mean(found):.4f}" + (f" ± {stdev(found):.3f}" if len(found) > 1 else "")
 
 
 def _less_published(evidence: Evidence, run: Run) -> str | None:
@@ -146,17 +150,10 @@ def linear_and_conv(evidence: Evidence) -> str:
         return ""
     tables = [layers.table(recipe, len(evidence.classes)) for recipe in (linear, conv)]
     first, second = tables
-    rows: list[list[Any]] = [
-        ["Total parameters", *(f"{made.size.total:,}" for made in tables)],
-        ["Trainable parameters", *(f"{made.size.trainable:,}" for made in tables)],
-        ["Input size (MB)", *(f"{made.input_mb:.2f}" for made in tables)],
-        ["Forward/backward pass size (MB)", *(f"{made.pass_mb:.2f}" for made in tables)],
-        ["Parameters size (MB)", *(f"{made.size.megabytes:.2f}" for made in tables)],
-        ["Estimated total size (MB)", *(f"{made.total_mb:.2f}" for made in tables)],
-        ["Published validation score", *(plain(run.score, 4) for run in (claim.worse, claim.better))],
-    ]
+    rows: list[list[Any]] = [[name, *(made.sums[name] for made in tables)] for name in first.sums]
+    rows.append(["Published validation score", *(plain(run.score, 4) for run in (claim.worse, claim.better))])
     trained = [evidence.of(run) for run in (claim.worse, claim.better)]
-    rows.append(["Own score", *(_own(trials)[3] if trials else "not trained" for trials in trained)])
+    rows.append(["Own score", *(_score(trials) if trials else "not trained" for trials in trained)])
     rows.append(["Own seconds an epoch", *(plain(_epoch_seconds(trials), 2) for trials in trained)])
     fewer = 1 - second.size.total / first.size.total
     return "\n\n".join(
@@ -185,7 +182,7 @@ def against(evidence: Evidence, other: Evidence, folder: Path) -> str:
         ("Passes over the training pictures", lambda one: f"{one.spent()[0][-1]:,.0f}"),
         ("Time", lambda one: duration(one.seconds())),
         ("Best recipe", lambda one: one.what(one.best)),
-        ("Its score", lambda one: _own(one.trials[one.best])[3]),
+        ("Its score", lambda one: _score(one.trials[one.best])),
         ("Its seeds", lambda one: len(one.trials[one.best])),
     ):
         rows.append([what, value(evidence), value(other)])

@@ -100,39 +100,28 @@ class Evidence:
         return torch.stack([overlap, (rows[:, 0] == labels).double()], dim=1).numpy()
 
     @cached_property
-    def judged(self) -> list[Claim]:
-        """The claims whose two recipes were both trained."""
-        return [
-            claim
-            for claim in self.space.claims
-            if self.knows(self.key(claim.better)) and self.knows(self.key(claim.worse))
-        ]
-
-    @property
-    def strict(self) -> float:
-        """The level of each comparison at which all of them together hold with LEVEL (Bonferroni)."""
-        return 1 - (1 - LEVEL) / max(len(self.judged), 1)
-
     def verdicts(self) -> list[Verdict]:
+        """On every claim of the space; the intervals of those that can be judged hold together with LEVEL."""
+        keys = [(claim, self.key(claim.better), self.key(claim.worse)) for claim in self.space.claims]
+        level = together(sum(self.knows(mine) and self.knows(other) for _, mine, other in keys))
         return [
-            Verdict(
-                claim,
-                self.noise.difference(self.key(claim.better), self.key(claim.worse), self.strict)
-                if claim in self.judged
-                else None,
-            )
-            for claim in self.space.claims
+            Verdict(claim, self.noise.difference(mine, other, level))
+            if self.knows(mine) and self.knows(other)
+            else Verdict(claim, None)
+            for claim, mine, other in keys
         ]
 
     def importances(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Of the parameters that all complete trials have, by fANOVA and by PED-ANOVA; shares of 1."""
+        """By fANOVA, of the parameters that all complete trials have, and by PED-ANOVA; shares of 1.
+
+        Empty where there are fewer trials, or fewer values, than that takes."""
         found = []
         for evaluator in (FanovaImportanceEvaluator(seed=0), PedAnovaImportanceEvaluator()):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
                     found.append(dict(get_param_importances(self.study, evaluator=evaluator)))
-                except (ValueError, RuntimeError):  # fewer trials, or fewer values, than it takes
+                except (ValueError, RuntimeError):
                     found.append({})
         return found[0], found[1]
 
@@ -140,15 +129,15 @@ class Evidence:
         """Trial by trial in their order: passes over the data so far, and the best complete score so far."""
         passes, best = 0.0, 0.0
         spent: list[float] = []
-        scores: list[float] = []
+        so_far: list[float] = []
         for trial in study.finished(self.study):
             kept = trial.user_attrs
             passes += kept.get("epochs", 0) * kept.get("recipe", {}).get("augmentations", 0)
             if trial.state.name == "COMPLETE":
                 best = max(best, trial.value or 0.0)
             spent.append(passes)
-            scores.append(best)
-        return spent, scores
+            so_far.append(best)
+        return spent, so_far
 
     def seconds(self) -> float:
         return float(sum(trial.user_attrs.get("seconds", 0.0) for trial in study.finished(self.study)))
@@ -158,6 +147,11 @@ class Evidence:
         for recipe, trials in self.trials.items():
             found[recipe.batch_size] += trials
         return dict(sorted(found.items()))
+
+
+def together(count: int) -> float:
+    """The level of each of so many intervals at which all of them hold with LEVEL (Bonferroni)."""
+    return 1 - (1 - LEVEL) / max(count, 1)
 
 
 def scores(trials: Iterable[FrozenTrial]) -> list[float]:

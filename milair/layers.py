@@ -37,6 +37,19 @@ class Table:
     def total_mb(self) -> float:
         return self.input_mb + self.pass_mb + self.size.megabytes
 
+    @property
+    def sums(self) -> dict[str, str]:
+        """What stands below the layers."""
+        return {
+            "Total params": f"{self.size.total:,}",
+            "Trainable params": f"{self.size.trainable:,}",
+            "Non-trainable params": f"{self.size.total - self.size.trainable:,}",
+            "Input size (MB)": f"{self.input_mb:.2f}",
+            "Forward/backward pass size (MB)": f"{self.pass_mb:.2f}",
+            "Params size (MB)": f"{self.size.megabytes:.2f}",
+            "Estimated Total Size (MB)": f"{self.total_mb:.2f}",
+        }
+
 
 def table(recipe: Recipe, classes: int) -> Table:
     """The layers of a recipe's model. Nothing is computed or loaded: a picture passes on torch's meta device."""

@@ -83,6 +83,11 @@ class Noise:
         return (total / freedom) ** 0.5 if freedom else 0.0, freedom
 
     @cached_property
+    def _seeds(self) -> Numbers:
+        """What seeds do to a score, in standard deviations: [draws]."""
+        return np.random.default_rng(self.seed + 2).standard_t(self.spread[1], self.draws)
+
+    @cached_property
     def _rows(self) -> dict[Any, int]:
         return {key: row for row, key in enumerate(self.outcomes)}
 
@@ -101,7 +106,6 @@ class Noise:
     def _estimate(self, drawn: Numbers, value: float, seeds: float, level: float, centre: float = 0.0) -> Estimate:
         deviation, freedom = self.spread
         if freedom:
-            random = np.random.default_rng(self.seed + 2)
-            drawn = drawn + deviation / seeds**0.5 * random.standard_t(freedom, len(drawn))
+            drawn = drawn + deviation / seeds**0.5 * self._seeds
         low, high = np.quantile(drawn + centre, [(1 - level) / 2, (1 + level) / 2])
         return Estimate(float(value), float(low), float(high))

@@ -47,7 +47,7 @@ def millions(count: int) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    return "" if value is None else _escaped(str(value)).replace("|", "\\|").replace("\n", " ")
 
 
 def to_html(markdown: str, title: str, folder: Path) -> str:

@@ -8,7 +8,7 @@ from statistics import mean
 from optuna.trial import FrozenTrial
 
 from milair import comparisons, heads, layers, metrics, plots, study
-from milair.evidence import INTERVAL, LEVEL, Evidence, scores
+from milair.evidence import INTERVAL, Evidence, scores, together
 from milair.page import millions, plain, table
 from milair.progress import describe, duration
 from milair.recipe import Recipe
@@ -24,7 +24,7 @@ def report(evidence: Evidence, other: Evidence | None, folder: Path, version: st
         _head(evidence, version),
         _best(evidence),
         comparisons.chapters(evidence),
-        comparisons.claims(evidence.verdicts()) if evidence.space.claims else "",
+        comparisons.claims(evidence.verdicts) if evidence.space.claims else "",
         comparisons.linear_and_conv(evidence),
         comparisons.against(evidence, other, folder) if other else "",
         _importances(evidence),
@@ -53,7 +53,7 @@ def _head(evidence: Evidence, version: str) -> str:
         f"- {_spread(evidence)}",
     ]
     if evidence.space.claims:
-        lines.append(f"- {comparisons.said(evidence.verdicts())}")
+        lines.append(f"- {comparisons.said(evidence.verdicts)}")
     lines.append(
         f"- {len(trials)} trainings ({complete} complete, {len(trials) - complete} pruned) in "
         f"{duration(evidence.seconds())} on {_devices(evidence)}; {len(split.train)} frames to learn from, "
@@ -67,7 +67,7 @@ def _rivals(evidence: Evidence) -> str:
     others = [recipe for recipe in evidence.trials if recipe != evidence.best and evidence.knows(recipe)]
     if not others or not evidence.knows(evidence.best):
         return ""
-    level = 1 - (1 - LEVEL) / len(others)
+    level = together(len(others))
     equal = sum(evidence.noise.difference(evidence.best, other, level).sign == 0 for other in others)
     return f"{equal} of the {len(others)} other recipes cannot be told from it. "
 
@@ -118,7 +118,7 @@ def _importances(evidence: Evidence) -> str:
     by_fanova, by_ped = evidence.importances()
     if not by_fanova and not by_ped:
         return ""
-    names = sorted({*by_fanova, *by_ped}, key=lambda name: -by_fanova.get(name, 0.0))
+    names = sorted({*by_fanova, *by_ped}, key=lambda name: (-by_fanova.get(name, 0.0), -by_ped.get(name, 0.0), name))
     rows = [[name, plain(by_fanova.get(name), 3), plain(by_ped.get(name), 3)] for name in names]
     note = (
         "Shares of the complete trials' differences. fANOVA explains the score everywhere, PED-ANOVA what sets the "
@@ -176,10 +176,10 @@ def _frames(evidence: Evidence, folder: Path) -> str:
     for number in dict.fromkeys(shown):
         frame, (label, probability, *box) = evidence.split.val[number], trial.user_attrs["answers"][number]
         name, overlap = evidence.classes[int(label)], float(outcome[number][0])
-        path = folder / "frames" / f"{frame.path.stem}.jpeg"
+        path = folder / "frames" / f"{number}.jpeg"  # names may be equal in two folders, or be no links
         plots.prediction(frame, name, probability, (box[0], box[1], box[2], box[3]), overlap, path)
         caption = f"{frame.label}, found {name} with IoU {overlap:.2f}"
-        pictures.append(f"![{caption}](<frames/{path.name}>)")
+        pictures.append(f"![{caption}](frames/{path.name})")
     note = (
         f"Trial {trial.number}, from the frame that it answers worst to the one that it answers best. "
         "Green is the truth, red the prediction."
@@ -191,20 +191,11 @@ def _frames(evidence: Evidence, folder: Path) -> str:
 def _layers(evidence: Evidence) -> str:
     made = layers.table(evidence.best, len(evidence.classes))
     rows = [[layer.name, f"[-1, {', '.join(map(str, layer.shape))}]", f"{layer.parameters:,}"] for layer in made.layers]
-    sums = [
-        f"Total params: {made.size.total:,}",
-        f"Trainable params: {made.size.trainable:,}",
-        f"Non-trainable params: {made.size.total - made.size.trainable:,}",
-        f"Input size (MB): {made.input_mb:.2f}",
-        f"Forward/backward pass size (MB): {made.pass_mb:.2f}",
-        f"Params size (MB): {made.size.megabytes:.2f}",
-        f"Estimated Total Size (MB): {made.total_mb:.2f}",
-    ]
     listed = table(["Layer (type)", "Output Shape", "Param #"], rows, text=2)
     return "\n\n".join(
         [
             "## Layers of the model with the highest score",
-            "\n".join(f"- {line}" for line in sums),
+            "\n".join(f"- {name}: {text}" for name, text in made.sums.items()),
             f"<details><summary>{len(rows)} layers</summary>\n\n{listed}\n\n</details>",
         ]
     )

@@ -79,7 +79,7 @@ def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path 
         lines += [
             "",
             "waiting for weights; the same command draws them once the file is there",
-            *waiting(found["waiting_for"]),
+            *_waiting(found["waiting_for"]),
         ]
     if found["best"]:
         lines += ["", "next"] + [f"  {command}" for command in next_commands(found, places, models, pictures)]
@@ -151,7 +151,7 @@ def _trouble(found: list[dict[str, Any]]) -> list[str]:
     return [f"  {state} {', '.join(numbers)}: {reason}" for (state, reason), numbers in trials.items()]
 
 
-def waiting(found: list[dict[str, Any]]) -> list[str]:
+def _waiting(found: list[dict[str, Any]]) -> list[str]:
     """A line a backbone."""
     return [
         f"  {row['backbone']:<18} {row['file']}" + (f" ({row['recipes']} published recipes)" if row["recipes"] else "")

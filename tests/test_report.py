@@ -104,7 +104,7 @@ def test_its_chapters_hold_every_run_and_say_what_waits(written: Path) -> None:
 
 
 def test_nothing_is_called_better_whose_interval_includes_no_difference(written: Path, searched: Path) -> None:
-    verdicts = evidence(searched).verdicts()
+    verdicts = evidence(searched).verdicts
     words = {verdict.claim.text: verdict for verdict in verdicts}
     assert words["One is the best"].difference is None
     assert words["One is the best"].word == "not trained"
@@ -159,4 +159,6 @@ def test_tables_scroll_and_markup_in_a_cell_is_text(tmp_path: Path) -> None:
     html = page.to_html(text, "a < b", tmp_path)
     assert '<div class="table"><table>' in html
     assert "x|y" in html
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
     assert "<title>a &lt; b</title>" in html
