@@ -16,6 +16,7 @@ from milair.runs import Run
 
 _FRAMES = 10  # validation frames that are shown
 _TOP = 10
+_SHARED = 10  # complete trials, before their differences are shared out among what was varied
 
 
 def report(evidence: Evidence, other: Evidence | None, folder: Path, version: str) -> str:
@@ -115,16 +116,19 @@ def _difference(evidence: Evidence, recipe: Recipe, other: Recipe) -> str | None
 
 
 def _importances(evidence: Evidence) -> str:
+    count = sum(map(len, evidence.trials.values()))
+    title = "## Importance of what was varied"
+    if count < _SHARED:
+        return f"{title}\n\nOnly from {_SHARED} complete trials on; here they are {count}."
     by_fanova, by_ped = evidence.importances()
-    if not by_fanova and not by_ped:
-        return ""
     names = sorted({*by_fanova, *by_ped}, key=lambda name: (-by_fanova.get(name, 0.0), -by_ped.get(name, 0.0), name))
     rows = [[name, plain(by_fanova.get(name), 3), plain(by_ped.get(name), 3)] for name in names]
     note = (
-        "Shares of the complete trials' differences. fANOVA explains the score everywhere, PED-ANOVA what sets the "
-        "best trials apart; they disagree, and neither knows the noise. fANOVA leaves out what some trials lack."
+        f"Shares of the differences that {count} complete trials show. fANOVA explains the score everywhere, PED-ANOVA "
+        "what sets the best trials apart; they disagree, and neither knows the noise. fANOVA leaves out what some "
+        "trials lack."
     )
-    return "\n\n".join(["## Importance of what was varied", note, table(["Parameter", "fANOVA", "PED-ANOVA"], rows)])
+    return "\n\n".join([title, note, table(["Parameter", "fANOVA", "PED-ANOVA"], rows)])
 
 
 def _batch_sizes(evidence: Evidence) -> str:

@@ -25,7 +25,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert search(options) == 0
     again = load(folder).trials[0].params
     load(folder).enqueue_trial(again, user_attrs={"pinned": True})
-    assert search(options, "--trials", "5") == 0
+    assert search(options, "--trials", "10", "--pruner", "none") == 0
     assert search(options, "--name", "other", "--trials", "3", "--seed", "1", "--sampler", "random") == 0
     return folder
 
@@ -117,6 +117,14 @@ def test_nothing_is_called_better_whose_interval_includes_no_difference(written:
         assert (float(high) < 0) == (word == "worse")
 
 
+def test_importances_are_shares_of_what_was_varied(written: Path, searched: Path) -> None:
+    found = evidence(searched)
+    assert [sum(shares.values()) for shares in found.importances()] == pytest.approx([1, 1])
+    rows = (written / "report.md").read_text().split("## Importance of what was varied")[1].split("\n## ")[0]
+    for name in found.trials[found.best][0].params:
+        assert f"| {name} |" in rows
+
+
 def test_answers_are_those_of_which_the_score_is(searched: Path) -> None:
     found = evidence(searched)
     for trials in found.trials.values():
@@ -124,19 +132,21 @@ def test_answers_are_those_of_which_the_score_is(searched: Path) -> None:
             outcome = found.outcome(trial)
             assert outcome.mean(0) == pytest.approx([trial.user_attrs["iou"], trial.user_attrs["accuracy"]], abs=1e-4)
             assert outcome.mean() == pytest.approx(trial.value, abs=1e-4)
-    several = max(found.trials.values(), key=len)
-    assert len(several) == 2
-    spread = np.std([trial.value or 0 for trial in several], ddof=1), 1
-    assert found.noise.spread == pytest.approx(spread, abs=1e-5)  # answers are kept to so many digits
+    several = [[trial.value or 0 for trial in trials] for trials in found.trials.values() if len(trials) > 1]
+    freedom = sum(len(values) - 1 for values in several)
+    assert freedom >= 1
+    pooled = (sum((len(values) - 1) * np.var(values, ddof=1) for values in several) / freedom) ** 0.5
+    assert found.noise.spread == pytest.approx((pooled, freedom), abs=1e-5)  # answers are kept to so many digits
 
 
-def test_a_study_without_runs_has_a_report_too(tmp_path: Path) -> None:
+def test_a_study_of_one_trial_without_runs_has_a_report_too(tmp_path: Path) -> None:
     options = tiny.make(tmp_path)
-    assert search(options, "--trials", "2", "--epochs", "2") == 0
+    assert search(options, "--trials", "1", "--epochs", "2") == 0
     assert write(tmp_path, "--study", "tiny", "--out", str(tmp_path / "out")) == 0
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.startswith("# tiny@frames")
     assert "Published" not in text.split("## Time and memory")[0]
+    assert "Only from 10 complete trials on; here they are 1." in text
 
 
 def test_what_is_wrong_is_one_line(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
