@@ -34,10 +34,10 @@ def chapters(evidence: Evidence) -> str:
     parts = [
         "## Published and own figures",
         f"{len(runs)} published runs of {distinct} distinct recipes; {own} of the runs were trained here. Published "
-        "validation figures are means over batches, ours over frames; test scores (the mean of the private and the "
-        "public one where there are two) are of other frames, without labels here. The last column is our score less "
-        "the published one, with the noise of that difference: nobody kept the published run's outcomes frame by "
-        "frame, so it is given as much noise as ours has.",
+        "validation figures are means of batches' means, ours are means over frames; test scores (the mean of the "
+        "private and the public one where there are two) are of other frames, without labels here. The last column is "
+        "our score, taken over batches as theirs was, less the published one, with the noise of that difference: "
+        "nobody kept the published run's outcomes frame by frame, so it is given as much noise as ours has.",
     ]
     for chapter, members in groupby(runs, key=lambda run: run.chapter):
         parts += [f"### {chapter}", _chapter(evidence, list(members))]
@@ -94,7 +94,7 @@ def _less_published(evidence: Evidence, run: Run) -> str | None:
     key = evidence.key(run)
     if run.score is None or not evidence.knows(key):
         return None
-    return str(evidence.noise.against(key, run.score))
+    return str(evidence.noise_by_batches.against(key, run.score))
 
 
 def claims(verdicts: list[Verdict]) -> str:

@@ -71,6 +71,12 @@ class Evidence:
         """Over the trainings that kept their answers; those of an older milair did not."""
         return Noise({key: rows for key, trials in self.trials.items() if (rows := self._outcomes(trials))})
 
+    @cached_property
+    def noise_by_batches(self) -> Noise:
+        """Of the same trainings, scores as published runs were given theirs: the mean of batches' means."""
+        weights = {key: batch_weights(len(self.split.val), key.batch_size) for key in self.noise.outcomes}
+        return Noise({key: list(runs * weights[key]) for key, runs in self.noise.outcomes.items()})
+
     def what(self, recipe: Recipe, known: Mapping[str, Any] | None = None) -> str:
         """A recipe by what its space varies, less the parameters that are known."""
         trial = self.trials[recipe][0]
@@ -152,6 +158,13 @@ class Evidence:
 def together(count: int) -> float:
     """The level of each of so many intervals at which all of them hold with LEVEL (Bonferroni)."""
     return 1 - (1 - LEVEL) / max(count, 1)
+
+
+def batch_weights(frames: int, batch_size: int) -> Numbers:
+    """What each of so many frames weighs in the mean of their batches' means, as the frames of a smaller last batch
+    weigh more; the mean of the weights is 1: [frames]."""
+    batches = np.split(np.ones(frames), range(batch_size, frames, batch_size))
+    return np.concatenate([batch * frames / (len(batches) * len(batch)) for batch in batches])
 
 
 def scores(trials: Iterable[FrozenTrial]) -> list[float]:

@@ -13,7 +13,7 @@ import tiny
 from tiny import search
 
 from milair import page, report, space, split, storage
-from milair.evidence import Evidence
+from milair.evidence import Evidence, batch_weights
 from milair.setup import read_frames
 
 
@@ -115,6 +115,24 @@ def test_nothing_is_called_better_whose_interval_includes_no_difference(written:
     for low, high, word in re.findall(r"\(([+-]\d\.\d+) to ([+-]\d\.\d+)\) \| (better|worse|not told apart)", markdown):
         assert (float(low) > 0) == (word == "better")
         assert (float(high) < 0) == (word == "worse")
+
+
+@pytest.mark.parametrize(("frames", "batch_size"), [(48, 32), (48, 16), (48, 64), (1, 8), (33, 32), (7, 3)])
+def test_batch_weights_make_a_mean_of_batches_means(frames: int, batch_size: int) -> None:
+    outcome = np.random.default_rng(0).random(frames)
+    means = [outcome[first : first + batch_size].mean() for first in range(0, frames, batch_size)]
+    assert (outcome * batch_weights(frames, batch_size)).mean() == pytest.approx(np.mean(means))
+
+
+def test_own_less_published_is_taken_over_batches_as_theirs(written: Path, searched: Path) -> None:
+    found = evidence(searched)
+    run = next(run for run in found.space.runs if run.name == "One")
+    key = found.key(run)
+    weights = batch_weights(len(found.split.val), key.batch_size)
+    assert run.score is not None
+    difference = found.noise_by_batches.against(key, run.score)
+    assert difference.value == pytest.approx((found.noise.outcomes[key] * weights).mean() - run.score)
+    assert f"| {difference} |" in (written / "report.md").read_text()
 
 
 def test_importances_are_shares_of_what_was_varied(written: Path, searched: Path) -> None:
