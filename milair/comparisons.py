@@ -94,7 +94,7 @@ def _less_published(evidence: Evidence, run: Run) -> str | None:
     key = evidence.key(run)
     if run.score is None or not evidence.knows(key):
         return None
-    return str(evidence.noise_by_batches.against(key, run.score))
+    return str(evidence.less_published(key, run.score))
 
 
 def claims(verdicts: list[Verdict]) -> str:

@@ -71,11 +71,12 @@ class Evidence:
         """Over the trainings that kept their answers; those of an older milair did not."""
         return Noise({key: rows for key, trials in self.trials.items() if (rows := self._outcomes(trials))})
 
-    @cached_property
-    def noise_by_batches(self) -> Noise:
-        """Of the same trainings, scores as published runs were given theirs: the mean of batches' means."""
-        weights = {key: batch_weights(len(self.split.val), key.batch_size) for key in self.noise.outcomes}
-        return Noise({key: list(runs * weights[key]) for key, runs in self.noise.outcomes.items()})
+    def less_published(self, recipe: Recipe, score: float) -> Estimate:
+        """Our score less a published one, which is a mean of batches' means: ours is taken so too. How much noise that
+        has is taken from means over frames, which have a little less."""
+        runs = self.noise.outcomes[recipe]
+        by_batches = runs * batch_weights(len(self.split.val), recipe.batch_size)
+        return self.noise.against(recipe, score + runs.mean() - by_batches.mean())
 
     def what(self, recipe: Recipe, known: Mapping[str, Any] | None = None) -> str:
         """A recipe by what its space varies, less the parameters that are known."""

@@ -130,8 +130,9 @@ def test_own_less_published_is_taken_over_batches_as_theirs(written: Path, searc
     key = found.key(run)
     weights = batch_weights(len(found.split.val), key.batch_size)
     assert run.score is not None
-    difference = found.noise_by_batches.against(key, run.score)
+    difference, plain = found.less_published(key, run.score), found.noise.against(key, run.score)
     assert difference.value == pytest.approx((found.noise.outcomes[key] * weights).mean() - run.score)
+    assert difference.high - difference.low == pytest.approx(plain.high - plain.low)
     assert f"| {difference} |" in (written / "report.md").read_text()
 
 
