@@ -37,11 +37,14 @@ def arguments() -> argparse.ArgumentParser:
 
     listed = action("list", list_studies, "every study, its state and its best score")
     shown = action("show", show, "a study's settings, its best trials, its trouble, and what to run next")
+    repeated = action("again", again, "queue trials of a study once more, with other seeds, to see how far they spread")
     renamed = action("rename", rename, "give a study another name; its models stay where they are")
     deleted = action("delete", delete, "delete a study with all of its trials; its models stay")
     cleaned = action("clean", clean, "remove all features kept on disk, and give trials of dead workers back")
-    for named in (shown, renamed, deleted):
+    for named in (shown, repeated, renamed, deleted):
         named.add_argument("name", metavar="NAME", help="heads@frames, or heads if there is only one")
+    repeated.add_argument("trials", metavar="TRIAL", type=cli.whole(0), nargs="+", help="its number; it is complete")
+    repeated.add_argument("--seeds", metavar="N", type=cli.whole(1), default=2, help="so many more each; default: 2")
     renamed.add_argument("new", metavar="NEW", help="its name from then on")
     for told in (listed, shown):
         told.add_argument("--json", action="store_true", help="the same as JSON")
@@ -91,6 +94,17 @@ def show(options: argparse.Namespace) -> None:
     print("\n".join(_identity(settings)))
     pictures = None if split is None else split.val[0].path.parent
     print(summary.text(told, cli.places(options), options.studies / "models", pictures))
+
+
+def again(options: argparse.Namespace) -> None:
+    from milair import study
+
+    found = _load(options)
+    study.stored_settings(found)  # one that another program made has no seeds
+    study.queue_again(found, dict.fromkeys(options.trials), options.seeds)
+    counts = Counter(trial.state.name for trial in found.get_trials(deepcopy=False))
+    total = sum(counts.values()) - counts["FAIL"]
+    print(f"{counts['WAITING']} trials wait in {found.study_name}; its search trains them with --trials {total}")
 
 
 def rename(options: argparse.Namespace) -> None:

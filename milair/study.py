@@ -80,6 +80,21 @@ def queue_pinned(study: optuna.Study, space: Space, lacking: Collection[str] = (
     return len(pinned)
 
 
+def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> None:
+    """Complete trials wait in the queue once more, so many times each, never pruned: with the next seeds each time.
+
+    MilairError if one is not complete, and none is queued."""
+    from milair.trial import PINNED
+
+    complete = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    if others := [str(number) for number in numbers if number not in complete]:
+        raise MilairError(f"{study.study_name} has no complete trial {' and no '.join(others)}")
+    for _ in range(times):
+        for number in numbers:
+            attributes = {PINNED: True, "note": f"trial {number} again"}
+            study.enqueue_trial(complete[number].params, user_attrs=attributes)
+
+
 def published(space: Space) -> list[Parameters]:
     """What the space trains before anything is drawn: its runs' distinct recipes, or its baseline if it has none."""
     found = []

@@ -203,6 +203,35 @@ def model(folder: Path, name: str) -> Path:
     return place
 
 
+def test_a_trial_again_is_trained_with_the_next_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = make(tmp_path)
+    assert search(options, "--trials", "2", "--pruner", "none") == 0
+    capsys.readouterr()
+    assert run(tmp_path, "again", NAME, "1", "0", "1") == 0
+    assert capsys.readouterr().out == f"4 trials wait in {NAME}; its search trains them with --trials 6\n"
+    assert search(options, "--trials", "6") == 0
+    trials = load(tmp_path).trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6  # none was pruned
+    for trial, (first, later) in zip(trials[2:], [(1, 1), (0, 1), (1, 2), (0, 2)], strict=True):
+        seed = trials[first].user_attrs["recipe"]["seed"]
+        assert trial.params == trials[first].params
+        assert trial.user_attrs["recipe"] == trials[first].user_attrs["recipe"] | {"seed": seed + later}
+        assert trial.user_attrs["note"] == f"trial {first} again"
+
+
+def test_only_what_is_complete_is_trained_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(load(folder), queue.worker())
+    foreign = optuna.create_study(study_name="foreign", storage=database(folder))
+    foreign.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert run(folder, "again", NAME, "0", "2", "7") == 1
+    assert run(folder, "again", "foreign", "0") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"milair: {NAME} has no complete trial 2 and no 7",
+        "milair: study foreign was not made by milair: it has no settings stored with it",
+    ]
+    assert [len(found.trials) for found in (load(folder), load(folder, "foreign"))] == [3, 1]
+
+
 def test_a_renamed_study_is_the_same_and_its_models_stay(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = load(folder).trials
     kept = model(folder, f"{NAME}-1")
