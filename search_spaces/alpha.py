@@ -1,6 +1,10 @@
 """How much should the loss weigh the box against the class, and is that more than one seed's luck?
 
-python -m milair.search --study alpha --data DIR --sampler grid --pruner none --trials 15
+    python -m milair.search --study alpha --data DIR --sampler grid --pruner none --trials 15
+
+To expect, on the competition's 189 frames with ImageNet weights: 0.70, whatever α is. With one seed, 0.6, 0.7, 0.8
+and 0.9 scored 0.686, 0.701, 0.690 and 0.697; three seeds of 0.7 alone lay from 0.686 to 0.716. One to two minutes a
+training on one core of an AMD EPYC.
 """
 
 from dataclasses import replace
