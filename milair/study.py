@@ -112,17 +112,19 @@ def take_over(
 ) -> tuple[int, list[str]]:
     """Copy the finished trials of another study that this one could have had. How many, and why others do not fit.
 
+    What this one has already, with the same seed, is not copied: it would count as another seed's.
     `weights` gives the fingerprint of a recipe's weights. MilairError if the studies learn from other frames."""
     stored_settings(old).refuse_difference(settings, old.study_name, _COMPARABLE, "none of its trials fit")
     taken, others = 0, []
     with storage.alone(study):
         copied = [trial.user_attrs.get("copied_from", {}) for trial in study.get_trials(deepcopy=False)]
         known = [copy["trial"] for copy in copied if copy.get("id") == old._study_id]  # it may have another name now
+        had = [trial.user_attrs.get("recipe") for trial in finished(study)]
         for trial in finished(old):
             kept = trial.user_attrs | {
                 "copied_from": {"study": old.study_name, "id": old._study_id, "trial": trial.number}
             }
-            if trial.number in known or kept.get("error") or "recipe" not in kept:
+            if trial.number in known or kept.get("error") or "recipe" not in kept or kept["recipe"] in had:
                 continue
             try:
                 recipe = Recipe.from_json(kept["recipe"])

@@ -286,6 +286,13 @@ def test_trials_that_fit_are_taken_over_once_and_whole(tmp_path: Path, old: optu
     assert study.take_over(new, old, chosen, now, lambda _: "random-0") == (0, [])
 
 
+def test_a_training_that_comes_back_from_a_copy_is_no_second_seed(tmp_path: Path, old: optuna.Study) -> None:
+    new, _ = taken(tmp_path, old)
+    chosen = space.load("tiny", tmp_path / "spaces")
+    assert study.take_over(old, new, chosen, settings(tmp_path), lambda _: "random-0") == (0, [])
+    assert len(old.trials) == 3
+
+
 def test_trials_that_do_not_fit_stay_behind_with_their_reason(tmp_path: Path, old: optuna.Study) -> None:
     (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.5", "0.6"))  # narrower
     new, others = taken(tmp_path, old)
