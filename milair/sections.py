@@ -79,9 +79,10 @@ def _spread(evidence: Evidence) -> str:
     if not freedom:
         return f"{frames}. No recipe was trained with two seeds: intervals are of these models, not of their recipes."
     several = sum(len(trials) > 1 for trials in evidence.trials.values())
+    pooled = f"{several} recipe{'s' * (several > 1)}, {freedom} degree{'s' * (freedom > 1)} of freedom"
     return (
         f"{frames}. Over the seeds of one recipe, the score's standard deviation is {deviation:.4f} "
-        f"(pooled over {several} recipes, {freedom} degrees of freedom); intervals hold that and the frames' own noise."
+        f"(pooled over {pooled}); intervals hold that and the frames' own noise."
     )
 
 
