@@ -22,7 +22,7 @@ p, ul { max-width: 46rem; } li { margin: .2em 0; }
 table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; line-height: 1.35; }
 th, td { padding: .32em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid #e7eaee; }
 th { border-bottom: 2px solid #c5cbd3; } tbody tr:hover { background: #f5f7fa; }
-td[style*=left] { min-width: 8rem; } td[style*=right], th[style*=right] { white-space: nowrap; }
+td[style*=left] { min-width: 8rem; } td[style*=right] { white-space: nowrap; } th { vertical-align: bottom; }
 img { max-width: 100%; height: auto; display: block; }
 .frames p { max-width: none; display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); }
 details { margin: .25em 0; } summary { cursor: pointer; font-variant-numeric: tabular-nums; }
