@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
@@ -124,9 +123,8 @@ def claims(verdicts: list[Verdict]) -> str:
 
 def _compared(claim: Claim) -> str:
     """In what the two recipes differ: "alpha 0.7 – 0.9"."""
-    better, worse = claim.better.recipe, claim.worse.recipe
-    pairs = [(item.name, getattr(better, item.name), getattr(worse, item.name)) for item in fields(Recipe)]
-    return ", ".join(f"{name} {mine} – {other}" for name, mine, other in pairs if mine != other)
+    differences = claim.better.recipe.differences(claim.worse.recipe)
+    return ", ".join(f"{name} {mine} – {other}" for name, mine, other in differences)
 
 
 def _published(claim: Claim) -> str | None:

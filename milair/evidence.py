@@ -121,7 +121,7 @@ class Evidence:
     def importances(self) -> tuple[dict[str, float], dict[str, float]]:
         """By fANOVA, of the parameters that all complete trials have, and by PED-ANOVA; shares of 1.
 
-        Empty where there are fewer trials, or fewer values, than that takes."""
+        Empty where neither score nor values differ: then there is nothing to share out."""
         found = []
         for evaluator in (FanovaImportanceEvaluator(seed=0), PedAnovaImportanceEvaluator()):
             with warnings.catch_warnings():

@@ -138,6 +138,11 @@ class Recipe:
         heads: dict[str, Any] = {name: _head(name, values[name]) for name in _HEAD_FIELDS if name in values}
         return cls(**{**values, **heads})
 
+    def differences(self, other: Recipe) -> list[tuple[str, Any, Any]]:
+        """The fields in which two recipes differ: each one's name, its value here, and the other's."""
+        pairs = [(item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
+        return [(name, mine, theirs) for name, mine, theirs in pairs if mine != theirs]
+
     def override(self, settings: Mapping[str, str]) -> Recipe:
         """This recipe with fields set from text, as `--set` gives them: {"alpha": "0.5", "cls_head.blocks": "2"}."""
         values = self.to_json()

@@ -2,8 +2,7 @@
 
 The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`. It may
 have `RUNS`, an earlier search's, whose recipes are then trained first, and `CLAIMS` made from them, which a report
-judges; and it may import the files beside it
-(`from .heads import head`).
+judges; and it may import the files beside it (`from .heads import head`).
 Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
 questions itself (`answers`), and no second description of a space is needed to queue a recipe.
 """
@@ -67,8 +66,10 @@ class Space:
     def answers(self, recipe: Recipe, overrides: Mapping[str, str] | None = None) -> dict[str, Value]:
         """The parameters by which this space gives `recipe`, under overrides. MilairError if it cannot."""
         asked = _Answers(recipe)
-        if self._ask(asked).override(overrides or {}) != recipe:
-            raise MilairError(f"{self.path}: the space cannot give the recipe {recipe}")
+        given = self._ask(asked).override(overrides or {})
+        if differences := recipe.differences(given):
+            listed = ", ".join(f"{name} {wanted} (but {got})" for name, wanted, got in differences)
+            raise MilairError(f"{self.path}: the space cannot give {listed}")
         return asked.given
 
     def narrowed(self, only: Mapping[str, Sequence[str]]) -> Space:

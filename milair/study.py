@@ -116,19 +116,17 @@ def take_over(
     `weights` gives the fingerprint of a recipe's weights. MilairError if the studies learn from other frames."""
     stored_settings(old).refuse_difference(settings, old.study_name, _COMPARABLE, "none of its trials fit")
     taken, others = 0, []
+    seeds, first = "seed" in space.dimensions(), space.baseline.override(settings.overrides).seed
     with storage.alone(study):
-        copied = [trial.user_attrs.get("copied_from", {}) for trial in study.get_trials(deepcopy=False)]
-        known = [copy["trial"] for copy in copied if copy.get("id") == old._study_id]  # it may have another name now
         had = [trial.user_attrs.get("recipe") for trial in finished(study)]
         for trial in finished(old):
-            kept = trial.user_attrs | {
-                "copied_from": {"study": old.study_name, "id": old._study_id, "trial": trial.number}
-            }
-            if trial.number in known or kept.get("error") or "recipe" not in kept or kept["recipe"] in had:
+            kept = trial.user_attrs | {"copied_from": {"study": old.study_name, "trial": trial.number}}
+            if kept.get("error") or "recipe" not in kept or kept["recipe"] in had:
                 continue
             try:
                 recipe = Recipe.from_json(kept["recipe"])
-                fixed = FixedTrial(_params(space, settings, recipe))
+                asked = recipe if seeds else replace(recipe, seed=first)  # a recipe drawn again has a later one
+                fixed = FixedTrial(dict(space.answers(asked, settings.overrides)))
                 space(fixed)
                 if weights(recipe) != kept["weights"]:
                     raise MilairError(f"the weights of {recipe.backbone} are others now")
@@ -145,13 +143,9 @@ def take_over(
                     user_attrs=kept,
                 )
             )
+            had.append(kept["recipe"])
             taken += 1
     return taken, others
-
-
-def _params(space: Space, settings: Settings, recipe: Recipe) -> Parameters:
-    seed = space.baseline.override(settings.overrides).seed  # a repeated configuration has a later one
-    return dict(space.answers(replace(recipe, seed=seed), settings.overrides))
 
 
 class Sampler(BaseSampler):

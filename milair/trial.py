@@ -11,6 +11,7 @@ import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -63,9 +64,8 @@ class Objective:
         raise optuna.TrialPruned(reason)
 
     def prepare(self, trial: BaseTrial) -> Recipe:
-        """What the trial trains, noted on it: a configuration that was drawn before gets the next seed."""
-        recipe = self.setup.recipe(self.space(trial))
-        recipe = replace(recipe, seed=recipe.seed + _drawn_before(trial))
+        """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
+        recipe = _unlike_others(trial, self.setup.recipe(self.space(trial)))
         trial.set_user_attr("recipe", recipe.to_json())
         return recipe
 
@@ -204,8 +204,13 @@ def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, bank: Bank) -> None:
             )
 
 
-def _drawn_before(trial: BaseTrial) -> int:
-    return sum(other.params == trial.params for other in _earlier(trial) if other.number < trial.number)
+def _unlike_others(trial: BaseTrial, recipe: Recipe) -> Recipe:
+    """The recipe with the first seed, from its own on, that no other trial of the study has it with."""
+    study, asked = getattr(trial, "study", None), recipe.to_json()
+    others = [] if study is None else study.get_trials(deepcopy=False)
+    recipes = [other.user_attrs.get("recipe", {}) for other in others if other.number != trial.number]
+    used = {found["seed"] for found in recipes if found | {"seed": recipe.seed} == asked}
+    return replace(recipe, seed=next(seed for seed in count(recipe.seed) if seed not in used))
 
 
 def _reported(trial: BaseTrial) -> list[int]:

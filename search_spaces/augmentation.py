@@ -1,6 +1,6 @@
 """How many freshly drawn views of each picture make an epoch, and does the answer hang on the picture's size?
 
-python -m milair.search --study augmentation --data DIR --sampler grid --pruner none --trials 54
+    python -m milair.search --study augmentation --data DIR --sampler grid --pruner none --trials 54
 
 To expect, on the competition's 189 frames with ImageNet weights, at 400x255: 0.755 with two views (one seed), 0.804
 with four (one), 0.795 and 0.802 with six (two), 0.791 to 0.818 with eight (three). 50 to 84 epochs, five minutes a

@@ -1,6 +1,6 @@
 """What do the document's own trainings come to, each repeated as it was, and does a search beyond them find better?
 
-python -m milair.search --study document --data DIR --weights DIR
+    python -m milair.search --study document --data DIR --weights DIR
 
 To expect, on the competition's 189 frames with ImageNet weights: 38 of the recipes scored from 0.643 to 0.818, the
 best over three seeds 0.791 to 0.818, in four hours of one core of an AMD EPYC, and half an hour for the features of

@@ -1,6 +1,6 @@
 """Which recipe, of all that the document varied one dimension at a time, finds and names the aircraft best?
 
-python -m milair.search --study joint --data DIR --trials 50
+    python -m milair.search --study joint --data DIR --trials 50
 
 To expect, on the competition's 189 frames with SqueezeNet 1.0 (--only backbone=squeezenet1_0): 42 trainings, 30 of
 them pruned, in two hours on one or two cores of an AMD EPYC, from 0.53 to 0.80; the best over three seeds 0.791 to

@@ -102,7 +102,7 @@ def test_a_recipe_outside_the_space_is_refused() -> None:
     heads = space.load("heads", SPACES)
     with pytest.raises(MilairError, match=r"cls_head\.filters=99"):
         heads.answers(heads.baseline.override({"cls_head.filters": "99"}))
-    with pytest.raises(MilairError, match="cannot give the recipe"):
+    with pytest.raises(MilairError, match=r"cannot give alpha 0\.1 \(but 0\.7\)"):
         heads.answers(heads.baseline.override({"alpha": "0.1"}))
 
 

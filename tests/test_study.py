@@ -18,6 +18,9 @@ from milair.setup import SAMPLE_OVERRIDES, Settings, new_settings, read_frames
 from milair.trial import PINNED, Objective, objective
 
 
+SEEDED = SPACE.replace("    )\n", "        seed=trial.suggest_categorical('seed', [32, 33, 34]),\n    )\n")
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished study of two trials."""
@@ -83,6 +86,19 @@ def test_a_configuration_drawn_again_trains_with_the_next_seed(tmp_path: Path) -
     plain.optimize(tiny_objective(tmp_path), n_trials=3)
     assert [trial.user_attrs["recipe"]["seed"] for trial in plain.trials] == [32, 33, 34]
     assert len({trial.user_attrs["loss"] for trial in plain.trials}) == 3
+
+
+def test_no_two_trials_train_one_recipe_with_one_seed(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "spaces" / "tiny.py").write_text(SEEDED)
+    prepare = tiny_objective(tmp_path).prepare
+    plain = optuna.create_study(direction="maximize")
+    for seed in (32, 34, 32, 32):
+        plain.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5, "seed": seed})
+    plain.enqueue_trial({"cls_head.widths": "8", "alpha": 0.5, "seed": 34})
+    trials = [plain.ask() for _ in range(5)]
+    assert [prepare(trial).seed for trial in trials] == [32, 34, 33, 35, 34]
+    assert [prepare(trial).seed for trial in reversed(trials)] == [34, 35, 33, 34, 32]  # each keeps its own
 
 
 class _Always(optuna.pruners.BasePruner):
@@ -280,7 +296,7 @@ def test_trials_that_fit_are_taken_over_once_and_whole(tmp_path: Path, old: optu
     for mine, theirs in zip(new.trials, old.trials, strict=True):  # and no second baseline
         assert (mine.params, mine.value, mine.state) == (theirs.params, theirs.value, theirs.state)
         assert mine.intermediate_values == theirs.intermediate_values
-        assert mine.user_attrs["copied_from"] == {"study": "tiny@frames", "id": old._study_id, "trial": theirs.number}
+        assert mine.user_attrs["copied_from"] == {"study": "tiny@frames", "trial": theirs.number}
     chosen = space.load("tiny", tmp_path / "spaces")
     now = settings(tmp_path)
     assert study.take_over(new, old, chosen, now, lambda _: "random-0") == (0, [])
@@ -291,6 +307,14 @@ def test_a_training_that_comes_back_from_a_copy_is_no_second_seed(tmp_path: Path
     chosen = space.load("tiny", tmp_path / "spaces")
     assert study.take_over(old, new, chosen, settings(tmp_path), lambda _: "random-0") == (0, [])
     assert len(old.trials) == 3
+
+
+def test_a_space_that_asks_for_the_seed_takes_trials_over_by_theirs(tmp_path: Path, old: optuna.Study) -> None:
+    (tmp_path / "spaces" / "tiny.py").write_text(SEEDED)
+    new, others = taken(tmp_path, old)
+    assert others == []
+    assert [trial.params["seed"] for trial in new.trials] == [32, 32, 33]
+    assert all(trial.params["seed"] == trial.user_attrs["recipe"]["seed"] for trial in new.trials)
 
 
 def test_trials_that_do_not_fit_stay_behind_with_their_reason(tmp_path: Path, old: optuna.Study) -> None:
