@@ -26,12 +26,24 @@ class Heads(nn.Module):
         super().__init__()
         self.cls_head = build(recipe.cls_head, shape, classes)
         self.reg_head = build(recipe.reg_head, shape, 4)
+        _start_boxes(self.reg_head)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         corners = self.reg_head(features).sigmoid()
         one, other = corners[:, :2], corners[:, 2:]
-        # In order, or a box that is inside out would overlap nothing and never learn.
+        # In order, or a box that is inside out would overlap nothing and never learn
         return self.cls_head(features), torch.cat([torch.minimum(one, other), torch.maximum(one, other)], dim=1)
+
+
+def _start_boxes(head: nn.Sequential) -> None:
+    """Let the first boxes lie about the centre, from 27% to 73%, where they overlap nearly every object.
+
+    From a start at one point, half of the pictures learn to be answered with their corners swapped; between those and
+    the others lie boxes of no size, and boxes found by linear heads lose 0.05 of IoU."""
+    last = [layer for layer in head if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    assert last.bias is not None
+    with torch.no_grad():
+        last.bias += torch.tensor([-1.0, -1.0, 1.0, 1.0])  # sigmoid(±1)
 
 
 def build(head: Head, shape: tuple[int, int, int], outputs: int) -> nn.Sequential:

@@ -17,7 +17,6 @@ from milair.recipe import Recipe
 from milair.setup import SAMPLE_OVERRIDES, Settings, new_settings, read_frames
 from milair.trial import PINNED, Objective, objective
 
-
 SEEDED = SPACE.replace("    )\n", "        seed=trial.suggest_categorical('seed', [32, 33, 34]),\n    )\n")
 
 
