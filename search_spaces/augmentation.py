@@ -2,9 +2,9 @@
 
     python -m milair.search --study augmentation --data DIR --sampler grid --pruner none --trials 54
 
-To expect, on the competition's 189 frames with ImageNet weights, at 400x255: 0.755 with two views (one seed), 0.804
-with four (one), 0.795 and 0.802 with six (two), 0.791 to 0.818 with eight (three). 50 to 84 epochs, five minutes a
-training with two views, 8 to 17 with six or eight, on one core of an AMD EPYC.
+To expect, on the competition's 189 frames with ImageNet weights, at 400x255, one seed each: 0.788 with two views, 0.830
+with four, 0.814 with six, 0.836 with eight. 65 to 104 epochs, six minutes a training with two views, 7 to 16 with four
+to eight, on one core of an AMD EPYC.
 """
 
 from dataclasses import replace

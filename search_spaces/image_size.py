@@ -2,10 +2,9 @@
 
     python -m milair.search --study image_size --data DIR --sampler grid --pruner none --trials 30
 
-To expect, on the competition's 189 frames with ImageNet weights, one seed each: from 0.701 (400x255, 450x305) to
-0.729 (454x255), in no order of size: 350x205 scored 0.727, 1152x648 0.725; three seeds of 400x255 alone lay from
-0.686 to 0.716. One to two minutes a training on one core of an AMD EPYC, whatever the size; but the features, once:
-1.5 minutes for 400x255, half an hour for 1152x648.
+To expect, on the competition's 189 frames with ImageNet weights, one seed each: from 0.726 (454x255) to 0.763
+(350x205), in no order of size: 400x255 scored 0.737, 400x400 0.754, 1152x648 0.738. One to two minutes a training on
+one core of an AMD EPYC, whatever the size; but the features, once: 1.5 minutes for 400x255, half an hour for 1152x648.
 """
 
 from dataclasses import replace
