@@ -53,6 +53,7 @@ class Trained:
 def command(options: argparse.Namespace) -> None:
     from milair import devices, storage, summary
     from milair.progress import Progress
+    from milair.setup import TRAINING
 
     if options.on == "all" and options.seeds > 1:
         raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
@@ -62,6 +63,10 @@ def command(options: argparse.Namespace) -> None:
     setup = _setup(found, options, console)
     recipe = Recipe.from_json(trial.user_attrs["recipe"])
     console.say(f"milair {__version__}, trial {trial.number} of {found.study_name} (score {trial.value:.4f})")
+    if setup.settings.training != TRAINING:
+        console.say(
+            f"the study's numerics of training are {setup.settings.training}, now {TRAINING}: its scores do not repeat"
+        )
     if options.on == "all":
         epoch = trial.user_attrs["epoch"]  # nothing is held back to tell when to stop: stop where the trial was best
         recipe, setup = replace(recipe, epochs=epoch, patience=epoch), setup.on_all_frames()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from milair.bank import Bank
 
+TRAINING = 2  # of milair: one more when a recipe with its seed comes to other scores; 2: boxes begin about the centre
 SAMPLE = "sample"
 SAMPLE_VIEWS, VIEWS = 4, 12
 # The sample is there to see milair at work within minutes on two cores: a smaller backbone and picture, short epochs.
@@ -54,6 +55,7 @@ class Settings:
     split: dict[str, Any] = field(default_factory=lambda: identity((), "stratified"))
     only: dict[str, list[str]] = field(default_factory=dict)  # choices that the space is narrowed to
     objects: str = "largest"  # what becomes of a frame with several objects
+    training: int = 1  # the TRAINING of the milair that began it
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,14 +88,14 @@ class Settings:
         self,
         run: Settings,
         study: str,
-        names: Sequence[str] = ("space", "dimensions", "fingerprint", "views", "overrides", "split"),
+        names: Sequence[str] = ("space", "dimensions", "fingerprint", "views", "overrides", "split", "training"),
         so: str = "--name NAME starts another study, to which --copy-from takes over the trials that fit",
     ) -> None:
         """MilairError that names what differs between this study and a run."""
         mine, other = self.to_json(), run.to_json()
         for name in names:
             if mine[name] != other[name]:
-                what = {"fingerprint": "frames or labels"}.get(name, name)
+                what = {"fingerprint": "frames or labels", "training": "numerics of training"}.get(name, name)
                 raise MilairError(f"study {study} was made with other {what}: {_show(mine[name], other[name])}; {so}")
 
 
@@ -233,6 +235,7 @@ def new_settings(
         split=identity(frames.labelled, kind),
         only=kept,
         objects=objects,
+        training=TRAINING,
     )
 
 

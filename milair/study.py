@@ -28,7 +28,7 @@ SETTINGS = "milair"  # the study attribute that holds its Settings
 GOAL = "goal"  # and the one that holds how many finished trials were asked for last
 SEARCH = "search"  # and who searches it just now
 EXHAUSTED = "exhausted"  # and whether nothing is left to draw
-_COMPARABLE = ("fingerprint", "views", "split")  # scores of studies that agree in these can be compared
+_COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
 
 
 def settings_of(database: RDBStorage, name: str) -> Settings | None:

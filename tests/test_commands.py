@@ -216,6 +216,14 @@ def test_retraining_refuses_frames_that_changed(
     assert "other frames or labels" in one_line(capsys)
 
 
+def test_retraining_says_that_the_scores_are_those_of_another_milair(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("milair.setup.TRAINING", 99)
+    assert retrain.main(["--study", "tiny", "--out", str(searched / "other"), *places(searched)]) == 0
+    assert "now 99: its scores do not repeat" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 def test_a_broken_checkpoint_is_named(
     searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -14,7 +14,7 @@ from tiny import SPACE, load, make, search
 from milair import queue, space, storage, study
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.setup import SAMPLE_OVERRIDES, Settings, new_settings, read_frames
+from milair.setup import SAMPLE_OVERRIDES, TRAINING, Settings, new_settings, read_frames
 from milair.trial import PINNED, Objective, objective
 
 SEEDED = SPACE.replace("    )\n", "        seed=trial.suggest_categorical('seed', [32, 33, 34]),\n    )\n")
@@ -166,6 +166,8 @@ def test_settings_are_json_both_ways_and_refuse_what_differs(tmp_path: Path) -> 
     ):
         with pytest.raises(MilairError, match=rule):
             stored.refuse_difference(settings(tmp_path, stored=stored, **given), "tiny@frames")
+    with pytest.raises(MilairError, match=f"other numerics of training: 1, now {TRAINING}"):
+        replace(stored, training=1).refuse_difference(same, "tiny@frames")
     (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.9", "0.8"))
     with pytest.raises(MilairError, match="dimensions: alpha"):
         stored.refuse_difference(settings(tmp_path, stored=stored), "tiny@frames")
