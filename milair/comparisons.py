@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from milair import heads, layers, plots, study
-from milair.evidence import INTERVAL, LEVEL, Evidence, Verdict, scores
+from milair.evidence import INTERVAL, LEVEL, Evidence, scores
 from milair.page import millions, plain, table
 from milair.progress import duration
 from milair.recipe import ConvHead, LinearHead, Recipe
@@ -96,10 +96,10 @@ def _less_published(evidence: Evidence, run: Run) -> str | None:
     return str(evidence.less_published(key, run.score))
 
 
-def claims(verdicts: list[Verdict]) -> str:
+def claims(evidence: Evidence) -> str:
     """What was concluded by hand against what this study supports."""
     rows = []
-    for text, members in groupby(verdicts, key=lambda verdict: verdict.claim.text):
+    for text, members in groupby(evidence.verdicts, key=lambda verdict: verdict.claim.text):
         for number, verdict in enumerate(members):
             difference = verdict.difference
             rows.append(
@@ -111,11 +111,11 @@ def claims(verdicts: list[Verdict]) -> str:
                     verdict.word,
                 ]
             )
-    judged = sum(verdict.difference is not None for verdict in verdicts)
+    judged = sum(verdict.difference is not None for verdict in evidence.verdicts)
     note = (
-        f"Each row is one comparison: our score of the first recipe less that of the second, and the published one. "
+        "Each row is one comparison: our score of the first recipe less that of the second, and the published ones. "
         f"The intervals are wide enough that all {judged} hold together with {LEVEL:.0%}. A difference is called "
-        "better or worse only where its interval leaves out zero."
+        "better or worse only where its interval leaves out zero; where none is told apart, there may still be one."
     )
     columns = ["Conclusion of the earlier search", "Compared", "Published", "Own difference", "This study says"]
     return "\n\n".join(["## What was concluded, and what this study supports", note, table(columns, rows, text=2)])
@@ -128,14 +128,16 @@ def _compared(claim: Claim) -> str:
 
 
 def _published(claim: Claim) -> str | None:
-    """The published difference, by validation where both have it, else by test."""
-    for name, mine, other in (
-        ("validation", claim.better.score, claim.worse.score),
-        ("test", claim.better.test_score, claim.worse.test_score),
-    ):
-        if mine is not None and other is not None:
-            return f"{mine - other:+.3f} ({name})"
-    return None
+    """The published differences, by validation and by test, where both have them."""
+    found = [
+        f"{mine - other:+.3f} ({name})"
+        for name, mine, other in (
+            ("validation", claim.better.score, claim.worse.score),
+            ("test", claim.better.test_score, claim.worse.test_score),
+        )
+        if mine is not None and other is not None
+    ]
+    return ", ".join(found) or None
 
 
 def linear_and_conv(evidence: Evidence) -> str:
@@ -171,7 +173,6 @@ def _kinds(recipe: Recipe) -> set[type]:
 
 def against(evidence: Evidence, other: Evidence, folder: Path) -> str:
     """Two searches: their best recipes on the same frames, and what each cost."""
-    mine, theirs = evidence.best, other.best
     names = [evidence.study.study_name, other.study.study_name]
     rows: list[list[Any]] = []
     for what, value in (
@@ -185,11 +186,14 @@ def against(evidence: Evidence, other: Evidence, folder: Path) -> str:
     ):
         rows.append([what, value(evidence), value(other)])
     plots.progress({one.study.study_name: one.spent() for one in (evidence, other)}, folder / "progress.svg")
-    said = "Their best recipes are the same, or their answers were not kept."
-    if evidence.knows(mine) and other.knows(theirs) and mine != theirs:
-        difference = evidence.joined(other).difference(theirs, mine)
+    difference = other.less_best(evidence)
+    said = "The answers of their best recipes were not kept, so nothing can be said of their difference."
+    if difference is not None:
         word = {1: "is better than", 0: "cannot be told from", -1: "is worse than"}[difference.sign]
-        said = f"The best of {names[1]} {word} that of {names[0]}: {difference!s} ({INTERVAL}, all seeds)."
+        said = (
+            f"The best of {names[1]} {word} that of {names[0]}: {difference!s} ({INTERVAL} that allows for both "
+            "having been picked)."
+        )
     return "\n\n".join(
         [
             f"## {names[0]} and {names[1]}",
@@ -204,11 +208,12 @@ def _epoch_seconds(trials: list[FrozenTrial]) -> float | None:
     return mean(trial.user_attrs["seconds"] / trial.user_attrs["epochs"] for trial in trials) if trials else None
 
 
-def said(verdicts: list[Verdict]) -> str:
-    words = [verdict.word for verdict in verdicts]
-    judged = len(words) - words.count("not trained")
+def said(evidence: Evidence) -> str:
+    words = [verdict.word for verdict in evidence.verdicts]
+    of_models = "" if evidence.noise.spread[1] else ", for the models trained here, of one seed each"
+    judged = len(words) - words.count("not compared")
     return (
         f"Of the {len(words)} comparisons behind the conclusions of the earlier search, {judged} could be repeated: "
         f"{words.count('better')} hold, {words.count('worse')} hold the other way round, "
-        f"{words.count('not told apart')} cannot be told from noise."
+        f"{words.count('not told apart')} cannot be told from noise{of_models}."
     )

@@ -30,7 +30,7 @@ INTERVAL = f"{LEVEL:.0%} interval"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a study says to a claim. `difference` is None where one of the two recipes was not trained."""
+    """What a study says to a claim. `difference` is None where it does not have two recipes, trained, to compare."""
 
     claim: Claim
     difference: Estimate | None
@@ -38,7 +38,7 @@ class Verdict:
     @property
     def word(self) -> str:
         if self.difference is None:
-            return "not trained"
+            return "not compared"
         return {1: "better", 0: "not told apart", -1: "worse"}[self.difference.sign]
 
 
@@ -71,6 +71,11 @@ class Evidence:
         """Over the trainings that kept their answers; those of an older milair did not."""
         return Noise({key: rows for key, trials in self.trials.items() if (rows := self._outcomes(trials))})
 
+    @cached_property
+    def rivals(self) -> list[Recipe]:
+        """The recipes among which the best one is, with LEVEL."""
+        return list(self.noise.rivals(LEVEL))
+
     def less_published(self, recipe: Recipe, score: float) -> Estimate:
         """Our score less a published one, which is a mean of batches' means: ours is taken so too. How much noise that
         has is taken from means over frames, which have a little less."""
@@ -84,12 +89,17 @@ class Evidence:
         parameters = {name: value for name, value in trial.params.items() if name not in (known or {})}
         return describe(trial.user_attrs["recipe"], parameters)
 
-    def joined(self, other: Evidence) -> Noise:
-        """The noise of both studies' recipes, on the same frames; what both trained has the trainings of both."""
-        outcomes = {key: list(runs) for key, runs in self.noise.outcomes.items()}
-        for key, runs in other.noise.outcomes.items():
-            outcomes[key] = [*outcomes.get(key, []), *runs]
-        return Noise(outcomes)
+    def less_best(self, other: Evidence) -> Estimate | None:
+        """Our best score less the other study's, on the same frames; None if answers were not kept.
+
+        Both bests were picked, so the interval is one of those that hold for all pairs of a recipe of ours and one
+        of theirs together. What both trained may have been trained differently, and is not taken for one."""
+        studies = self, other
+        pairs = [(key, rival) for key in self.noise.outcomes for rival in other.noise.outcomes]
+        if (best := (self.best, other.best)) not in pairs:
+            return None
+        noise = Noise({(n, key): list(runs) for n in (0, 1) for key, runs in studies[n].noise.outcomes.items()})
+        return noise.differences([((0, key), (1, rival)) for key, rival in pairs])[pairs.index(best)]
 
     def knows(self, recipe: Recipe) -> bool:
         """Whether its trainings kept their answers, so that intervals can be given."""
@@ -109,14 +119,10 @@ class Evidence:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """On every claim of the space; the intervals of those that can be judged hold together with LEVEL."""
-        keys = [(claim, self.key(claim.better), self.key(claim.worse)) for claim in self.space.claims]
-        level = together(sum(self.knows(mine) and self.knows(other) for _, mine, other in keys))
-        return [
-            Verdict(claim, self.noise.difference(mine, other, level))
-            if self.knows(mine) and self.knows(other)
-            else Verdict(claim, None)
-            for claim, mine, other in keys
-        ]
+        pairs = [(self.key(claim.better), self.key(claim.worse)) for claim in self.space.claims]
+        known = [pair for pair in pairs if self.knows(pair[0]) and self.knows(pair[1]) and pair[0] != pair[1]]
+        found = dict(zip(known, self.noise.differences(known, LEVEL), strict=True))
+        return [Verdict(claim, found.get(pair)) for claim, pair in zip(self.space.claims, pairs, strict=True)]
 
     def importances(self) -> tuple[dict[str, float], dict[str, float]]:
         """By fANOVA, of the parameters that all complete trials have, and by PED-ANOVA; shares of 1.
@@ -154,11 +160,6 @@ class Evidence:
         for recipe, trials in self.trials.items():
             found[recipe.batch_size] += trials
         return dict(sorted(found.items()))
-
-
-def together(count: int) -> float:
-    """The level of each of so many intervals at which all of them hold with LEVEL (Bonferroni)."""
-    return 1 - (1 - LEVEL) / max(count, 1)
 
 
 def batch_weights(frames: int, batch_size: int) -> Numbers:

@@ -2,6 +2,10 @@
 
 The frames are a sample: other frames of the same kind would have given another score. Resampling them, the same
 resample for every model, shows by how much, and how much of a difference between two models is the frames' doing.
+Each resample is measured by its own standard error (the studentized bootstrap, Efron and Tibshirani 1993, chapter
+12.5), and where several differences are judged together, it counts by the one of them that strays farthest: their
+intervals then hold together, however they hang together and however few frames make a difference.
+
 It cannot show what another seed would have given. That spread is taken from the recipes that were trained more than
 once, pooled over them, and added; where there is none, intervals speak of the trained models, not of the recipes.
 """
@@ -17,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
-_BLOCK = 500  # resamples that are drawn at a time
+_AT_A_TIME = 2**20  # numbers that are drawn
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +50,49 @@ class Estimate:
 class Noise:
     """Trainings' outcomes, frame by frame: for each recipe the arrays [frames] of its seeds, 0 to 1."""
 
-    def __init__(self, outcomes: Mapping[Any, Sequence[Numbers]], draws: int = 10_000, seed: int = 0) -> None:
+    def __init__(self, outcomes: Mapping[Any, Sequence[Numbers]], draws: int = 5000, seed: int = 0) -> None:
         self.outcomes = {key: np.stack(list(runs)) for key, runs in outcomes.items() if len(runs)}
         self.draws, self.seed = draws, seed
 
     def score(self, key: Hashable, level: float = 0.95) -> Estimate:
         """Of a recipe, the mean over its seeds."""
-        row = self._rows[key]
-        return self._estimate(self._means[:, row], self.outcomes[key].mean(), len(self.outcomes[key]), level)
+        runs = self.outcomes[key]
+        (reach,) = self._reach(runs.mean(0)[:, None], np.array([1 / len(runs)]), level)
+        return _estimate(runs.mean(), reach, 0.0)
 
     def difference(self, key: Hashable, other: Hashable, level: float = 0.95) -> Estimate:
-        """The first recipe's score less the other's, on the same frames; the other way round, its mirror image."""
-        if repr(key) > repr(other):  # whichever way round, and in whatever order they came
-            mirrored = self.difference(other, key, level)
-            return Estimate(-mirrored.value, -mirrored.high, -mirrored.low)
-        mine, theirs = self.outcomes[key], self.outcomes[other]
-        drawn = self._means[:, self._rows[key]] - self._means[:, self._rows[other]]
-        each = 1 / (1 / len(mine) + 1 / len(theirs))
-        return self._estimate(drawn, mine.mean() - theirs.mean(), each, level)
+        """The first recipe's score less the other's, on the same frames."""
+        return self.differences([(key, other)], level)[0]
+
+    def differences(self, pairs: Sequence[tuple[Hashable, Hashable]], level: float = 0.95) -> list[Estimate]:
+        """Of each pair the first recipe's score less the other's; all these intervals hold together with `level`."""
+        if not pairs:
+            return []
+        runs = [(self.outcomes[key], self.outcomes[other]) for key, other in pairs]
+        apart = np.stack([mine.mean(0) - theirs.mean(0) for mine, theirs in runs], axis=1)
+        trainings = np.array([1 / len(mine) + 1 / len(theirs) for mine, theirs in runs])
+        reaches = self._reach(apart, trainings, level)
+        return [_estimate(value, reach, -1.0) for value, reach in zip(apart.mean(0), reaches, strict=True)]
 
     def against(self, key: Hashable, score: float, level: float = 0.95) -> Estimate:
         """A recipe's score less a published one, whose frame-by-frame outcomes nobody kept.
 
         That score has noise of its own: it is given as much as ours has, and one seed."""
-        row = self._rows[key]
-        own = self.outcomes[key].mean()
-        shuffled = np.random.default_rng(self.seed + 1).permutation(self._means[:, row])
-        each = 1 / (1 / len(self.outcomes[key]) + 1)
-        return self._estimate(self._means[:, row] - shuffled, own - score, each, level, centre=own - score)
+        runs = self.outcomes[key]
+        (reach,) = self._reach(runs.mean(0)[:, None], np.array([(1 / len(runs) + 1) / 2]), level)
+        return _estimate(runs.mean() - score, 2**0.5 * reach, -1.0)
+
+    def rivals(self, level: float = 0.95) -> list[Any]:
+        """The recipes among which the best one is, with `level`: those that no other is better than, each one's
+        differences from all others held together (multiple comparisons with the best, Hsu 1984)."""
+        keys = list(self.outcomes)
+        return [
+            key
+            for key in keys
+            if all(
+                found.sign <= 0 for found in self.differences([(other, key) for other in keys if other != key], level)
+            )
+        ]
 
     @cached_property
     def spread(self) -> tuple[float, int]:
@@ -83,29 +103,38 @@ class Noise:
         return (total / freedom) ** 0.5 if freedom else 0.0, freedom
 
     @cached_property
-    def _seeds(self) -> Numbers:
-        """What seeds do to a score, in standard deviations: [draws]."""
-        return np.random.default_rng(self.seed + 2).standard_t(self.spread[1], self.draws)
+    def _resamples(self) -> Numbers:
+        """How often each frame is in each of them: [draws, frames]."""
+        frames = next(iter(self.outcomes.values())).shape[1]
+        counts = np.random.default_rng(self.seed).multinomial(frames, np.full(frames, 1 / frames), self.draws)
+        return counts.astype(np.float64)
 
-    @cached_property
-    def _rows(self) -> dict[Any, int]:
-        return {key: row for row, key in enumerate(self.outcomes)}
+    def _reach(self, rows: Numbers, trainings: Numbers, level: float) -> Numbers:
+        """How far means over frames may lie from the truth, all of them with `level`: [means].
 
-    @cached_property
-    def _means(self) -> Numbers:
-        """Of every resample of the frames, every recipe's score: [draws, recipes]."""
-        table = np.stack([runs.mean(0) for runs in self.outcomes.values()], axis=1)
-        frames, random = len(table), np.random.default_rng(self.seed)
-        chances = np.full(frames, 1 / frames)
-        blocks = [
-            random.multinomial(frames, chances, min(_BLOCK, self.draws - first)) @ table / frames
-            for first in range(0, self.draws, _BLOCK)
-        ]
-        return np.concatenate(blocks)
-
-    def _estimate(self, drawn: Numbers, value: float, seeds: float, level: float, centre: float = 0.0) -> Estimate:
+        `rows` [frames, means]; `trainings`: how many variances over seeds each mean has, 1/2 if it is of two."""
         deviation, freedom = self.spread
-        if freedom:
-            drawn = drawn + deviation / seeds**0.5 * self._seeds
-        low, high = np.quantile(drawn + centre, [(1 - level) / 2, (1 + level) / 2])
-        return Estimate(float(value), float(low), float(high))
+        random, frames = np.random.default_rng(self.seed + 1), len(rows)
+        if frames < 2:
+            return np.full(rows.shape[1], np.inf)
+        seeds = deviation**2 * trainings
+        centred = rows - rows.mean(0)
+        centred[np.abs(centred) < _ROUNDING] = 0
+        farthest, many = [], max(_AT_A_TIME // rows.shape[1], 1)
+        for first in range(0, self.draws, many):
+            counts = self._resamples[first : first + many]
+            strayed = counts @ centred / frames
+            variance = np.maximum(counts @ centred**2 / frames - strayed**2, 0) / (frames - 1)
+            if freedom:
+                strayed += random.normal(size=strayed.shape) * seeds**0.5
+                variance += seeds * random.chisquare(freedom, (len(counts), 1)) / freedom
+            with np.errstate(divide="ignore", invalid="ignore"):
+                farthest.append(np.nan_to_num(np.abs(strayed) / variance**0.5, nan=0.0, posinf=np.inf).max(1))
+        errors: Numbers = (centred.var(0, ddof=1) / frames + seeds) ** 0.5
+        errors[errors > 0] *= np.quantile(np.concatenate(farthest), level, method="higher")
+        return errors
+
+
+def _estimate(value: float, reach: float, least: float) -> Estimate:
+    """With an interval that keeps to what scores, from 0 to 1, or their differences, from -1 to 1, can be."""
+    return Estimate(float(value), float(max(value - reach, least)), float(min(value + reach, 1.0)))

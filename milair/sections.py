@@ -8,11 +8,12 @@ from statistics import mean
 from optuna.trial import FrozenTrial
 
 from milair import comparisons, heads, layers, metrics, plots, study
-from milair.evidence import INTERVAL, Evidence, scores, together
+from milair.evidence import INTERVAL, LEVEL, Evidence, scores
 from milair.page import millions, plain, table
 from milair.progress import describe, duration
 from milair.recipe import Recipe
 from milair.runs import Run
+from milair.setup import Settings
 
 _FRAMES = 10  # validation frames that are shown
 _TOP = 10
@@ -25,7 +26,7 @@ def report(evidence: Evidence, other: Evidence | None, folder: Path, version: st
         _head(evidence, version),
         _best(evidence),
         comparisons.chapters(evidence),
-        comparisons.claims(evidence.verdicts) if evidence.space.claims else "",
+        comparisons.claims(evidence) if evidence.space.claims else "",
         comparisons.linear_and_conv(evidence),
         comparisons.against(evidence, other, folder) if other else "",
         _importances(evidence),
@@ -48,29 +49,31 @@ def _head(evidence: Evidence, version: str) -> str:
     lines = [
         f"# {evidence.study.study_name}",
         evidence.space.question,
-        f"- {found}, is that of {evidence.what(best)}. {_rivals(evidence)}It was chosen on the very frames that it is "
-        "judged by, so expect less on others.",
+        f"- {found}, is that of {evidence.what(best)}. {_rivals(evidence)}It was picked, and so was the epoch, on "
+        "the very frames that it is judged by: expect less on others.",
         f"- Having learned nothing scores {metrics.learned_nothing(split):.4f}.",
         f"- {_spread(evidence)}",
     ]
     if evidence.space.claims:
-        lines.append(f"- {comparisons.said(evidence.verdicts)}")
+        lines.append(f"- {comparisons.said(evidence)}")
     lines.append(
         f"- {len(trials)} trainings ({complete} complete, {len(trials) - complete} pruned) in "
         f"{duration(evidence.seconds())} on {_devices(evidence)}; {len(split.train)} frames to learn from, "
-        f"{len(split.val)} to judge by ({evidence.settings.split_kind} split). milair {version}."
+        f"{len(split.val)} to judge by ({evidence.settings.split_kind} split). "
+        f"{_settings(evidence.settings)} milair {version}."
     )
     return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
 
 
+def _settings(settings: Settings) -> str:
+    fixed = "".join(f", {name} {value}" for name, value in settings.overrides.items())
+    return f"Every bank holds {settings.views} views{fixed}."
+
+
 def _rivals(evidence: Evidence) -> str:
-    """How many other recipes may be as good, all comparisons together at LEVEL."""
-    others = [recipe for recipe in evidence.trials if recipe != evidence.best and evidence.knows(recipe)]
-    if not others or not evidence.knows(evidence.best):
-        return ""
-    level = together(len(others))
-    equal = sum(evidence.noise.difference(evidence.best, other, level).sign == 0 for other in others)
-    return f"{equal} of the {len(others)} other recipes cannot be told from it. "
+    """Among how many recipes the best one is."""
+    known = len(evidence.noise.outcomes)
+    return f"With {LEVEL:.0%} the best one is among {len(evidence.rivals)} of {known}. " if known > 1 else ""
 
 
 def _spread(evidence: Evidence) -> str:
@@ -100,20 +103,25 @@ def _best(evidence: Evidence) -> str:
             f"{mean(trial.user_attrs['iou'] for trial in trials):.3f}",
             f"{mean(trial.user_attrs['accuracy'] for trial in trials):.3f}",
             millions(heads.size(recipe, len(evidence.classes)).total),
-            _difference(evidence, recipe, evidence.best),
+            f"{mean(scores(trials)) - mean(scores(evidence.trials[evidence.best])):+.3f}",
+            "yes" if recipe in evidence.rivals else "no" if evidence.knows(recipe) else None,
         ]
         for recipe, trials in ranked
     ]
-    columns = ["Recipe", "Trial", "Score", "Seeds", "IoU", "Accuracy", "Parameters", f"Less the first, {INTERVAL}"]
+    columns = [
+        "Recipe",
+        "Trial",
+        "Score",
+        "Seeds",
+        "IoU",
+        "Accuracy",
+        "Parameters",
+        "Less the first",
+        f"May be the best ({LEVEL:.0%})",
+    ]
     shared = ", ".join(f"{name} {value}" for name, value in sorted(common.items()))
     note = [f"All of them have {shared}."] if common else []
     return "\n\n".join(["## The highest scores", *note, table(columns, rows)])
-
-
-def _difference(evidence: Evidence, recipe: Recipe, other: Recipe) -> str | None:
-    if recipe == other or not (evidence.knows(recipe) and evidence.knows(other)):
-        return None
-    return str(evidence.noise.difference(recipe, other))
 
 
 def _importances(evidence: Evidence) -> str:
@@ -127,7 +135,8 @@ def _importances(evidence: Evidence) -> str:
     note = (
         f"Shares of the differences that {count} complete trials show. fANOVA explains the score everywhere, PED-ANOVA "
         "what sets the best trials apart; they disagree, and neither knows the noise. fANOVA leaves out what some "
-        "trials lack."
+        "trials lack. Where values were not drawn each for itself, as those of published runs, what changed together "
+        "shares one effect."
     )
     return "\n\n".join([title, note, table(["Parameter", "fANOVA", "PED-ANOVA"], rows)])
 

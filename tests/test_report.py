@@ -14,6 +14,7 @@ from tiny import search
 
 from milair import page, report, space, split, storage
 from milair.evidence import Evidence, batch_weights
+from milair.noise import Noise
 from milair.setup import read_frames
 
 
@@ -44,11 +45,10 @@ def written(searched: Path) -> Path:
     return searched / "studies" / "reports" / "published@frames"
 
 
-def evidence(folder: Path) -> Evidence:
+def evidence(folder: Path, name: str = "published@frames") -> Evidence:
     frames = read_frames(str(folder / "frames"))
-    return Evidence(
-        load(folder), space.load("published", folder / "spaces"), split.split(frames.labelled), frames.classes
-    )
+    chosen = space.load("published", folder / "spaces")
+    return Evidence(load(folder, name), chosen, split.split(frames.labelled), frames.classes)
 
 
 class Page(HTMLParser):
@@ -107,7 +107,7 @@ def test_nothing_is_called_better_whose_interval_includes_no_difference(written:
     verdicts = evidence(searched).verdicts
     words = {verdict.claim.text: verdict for verdict in verdicts}
     assert words["One is the best"].difference is None
-    assert words["One is the best"].word == "not trained"
+    assert words["One is the best"].word == "not compared"
     judged = words["Conv heads are better"]
     assert judged.difference is not None
     assert (judged.word == "not told apart") == (judged.difference.low <= 0 <= judged.difference.high)
@@ -115,6 +115,29 @@ def test_nothing_is_called_better_whose_interval_includes_no_difference(written:
     for low, high, word in re.findall(r"\(([+-]\d\.\d+) to ([+-]\d\.\d+)\) \| (better|worse|not told apart)", markdown):
         assert (float(low) > 0) == (word == "better")
         assert (float(high) < 0) == (word == "worse")
+
+
+def test_the_best_of_two_studies_are_compared_as_picked_ones(written: Path, searched: Path) -> None:
+    mine, other = evidence(searched), evidence(searched, "other")
+    difference = mine.less_best(other)
+    assert difference is not None
+    best = [found.noise.outcomes[found.best] for found in (mine, other)]
+    assert difference.value == pytest.approx(best[0].mean() - best[1].mean())
+    alone = Noise({"mine": list(best[0]), "other": list(best[1])}).difference("mine", "other")
+    assert difference.low < alone.low
+    assert difference.high > alone.high
+    verb = {1: "is better than", 0: "cannot be told from", -1: "is worse than"}[-difference.sign]
+    assert f"The best of other {verb} that of published@frames" in (written / "report.md").read_text()
+
+
+def test_the_highest_scores_say_which_recipes_may_be_the_best(written: Path, searched: Path) -> None:
+    found = evidence(searched)
+    assert found.best in found.rivals
+    markdown = (written / "report.md").read_text()
+    assert f"With 95% the best one is among {len(found.rivals)} of {len(found.noise.outcomes)}." in markdown
+    rows = markdown.split("## The highest scores")[1].split("\n## ")[0].splitlines()
+    marks = [row.rsplit(" | ", 1)[1].strip("| ") for row in rows if row.startswith("| ")][1:]
+    assert marks.count("yes") == len(found.rivals)
 
 
 @pytest.mark.parametrize(("frames", "batch_size"), [(48, 32), (48, 16), (48, 64), (1, 8), (33, 32), (7, 3)])
