@@ -149,7 +149,7 @@ def test_contradictions_have_notes_that_are_true() -> None:
 
 
 def test_claims_compare_different_recipes_of_the_document() -> None:
-    assert len(DOCUMENT.claims) == 49
+    assert len(DOCUMENT.claims) == 48
     for claim in DOCUMENT.claims:
         assert claim.better in DOCUMENT.runs
         assert claim.worse in DOCUMENT.runs
