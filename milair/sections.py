@@ -72,8 +72,12 @@ def _settings(settings: Settings) -> str:
 
 def _rivals(evidence: Evidence) -> str:
     """Among how many recipes the best one is."""
-    known = len(evidence.noise.outcomes)
-    return f"With {LEVEL:.0%} the best one is among {len(evidence.rivals)} of {known}. " if known > 1 else ""
+    known, rivals = len(evidence.noise.outcomes), len(evidence.rivals)
+    if known < 2:
+        return ""
+    if rivals == known:
+        return f"None of the {known} recipes can be ruled out as the best. "
+    return f"The best one is among {rivals} of the {known} recipes, with {LEVEL:.0%}. "
 
 
 def _spread(evidence: Evidence) -> str:
@@ -103,7 +107,7 @@ def _best(evidence: Evidence) -> str:
             f"{mean(trial.user_attrs['iou'] for trial in trials):.3f}",
             f"{mean(trial.user_attrs['accuracy'] for trial in trials):.3f}",
             millions(heads.size(recipe, len(evidence.classes)).total),
-            f"{mean(scores(trials)) - mean(scores(evidence.trials[evidence.best])):+.3f}",
+            f"{mean(scores(trials)) - mean(scores(evidence.trials[evidence.best])):+.4f}",
             "yes" if recipe in evidence.rivals else "no" if evidence.knows(recipe) else None,
         ]
         for recipe, trials in ranked
