@@ -2,9 +2,9 @@
 
     python -m milair.search --study augmentation --data DIR --sampler grid --pruner none --trials 54
 
-To expect, on the competition's 189 frames with ImageNet weights, at 400x255, one seed each: 0.788 with two views, 0.830
-with four, 0.814 with six, 0.836 with eight. 65 to 104 epochs, six minutes a training with two views, 7 to 16 with four
-to eight, on one core of an AMD EPYC.
+To expect, on the competition's 189 frames with ImageNet weights, at 400x255, over three seeds: 0.760 to 0.808 with two
+views, 0.734 to 0.830 with four, 0.809 to 0.818 with six, 0.803 to 0.836 with eight. 3 to 6 minutes a training with two
+views, 5 to 16 with four to eight, on one core of an AMD EPYC.
 """
 
 from dataclasses import replace

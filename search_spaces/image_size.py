@@ -3,8 +3,9 @@
     python -m milair.search --study image_size --data DIR --sampler grid --pruner none --trials 30
 
 To expect, on the competition's 189 frames with ImageNet weights, one seed each: from 0.726 (454x255) to 0.763
-(350x205), in no order of size: 400x255 scored 0.737, 400x400 0.754, 1152x648 0.738. One to two minutes a training on
-one core of an AMD EPYC, whatever the size; but the features, once: 1.5 minutes for 400x255, half an hour for 1152x648.
+(350x205), in no order of size: 400x400 scored 0.754, 1152x648 0.738, and three seeds of 400x255 0.728 to 0.737. One to
+two minutes a training on one core of an AMD EPYC, whatever the size; but the features, once: 1.5 minutes for 400x255,
+half an hour for 1152x648.
 """
 
 from dataclasses import replace

@@ -2,10 +2,10 @@
 
     python -m milair.search --study joint --data DIR --trials 50
 
-To expect, on the competition's 189 frames with SqueezeNet 1.0 (--only backbone=squeezenet1_0): 42 trainings, 30 of
-them pruned, in two hours on one or two cores of an AMD EPYC, from 0.53 to 0.81; the best over three seeds 0.791 to
-0.813. Class heads of 768 filters were left out (--only cls_head.filters=128,256): with eight views their trainings
-take an hour. (Measured when boxes did not yet begin about the centre.)
+To expect, on the competition's 189 frames with SqueezeNet 1.0 (--only backbone=squeezenet1_0): 47 trainings, 36 of
+them pruned, in 105 minutes on one core of an AMD EPYC, from 0.47 to 0.81; the best over three seeds 0.790 to 0.815.
+Class heads of 768 filters were left out (--only cls_head.filters=128,256): with eight views their trainings can take an
+hour.
 """
 
 from dataclasses import replace
