@@ -3,11 +3,12 @@
     python -m milair.search --study heads --data DIR
 
 The document's chapters on heads, some twenty trainings by hand and one head at a time, as one space: both heads vary
-together. The first trial is the document's best, which fed the backbone pictures scaled by their own statistics.
+together. The first trial is the document's best, which fed the backbone pictures scaled by the training set's mean and
+deviation.
 
 To expect, on the competition's 189 frames with ImageNet weights: the baseline 0.809 to 0.818 over three seeds, 11 to
 16 minutes on one core of an AMD EPYC; with two linear heads, and two views instead of six, 0.73 to 0.76. A trial that
-loses is pruned within one or two. Learned nothing: 0.24.
+loses is pruned within one or two minutes. Learned nothing: 0.24.
 """
 
 from dataclasses import replace

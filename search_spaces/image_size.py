@@ -1,4 +1,4 @@
-"""Which picture size, width x height in pixels, is worth its features, once the grid is 7x7 anyway?
+"""Does the size of pictures, width x height in pixels, matter, when the backbone's map is pooled to 7x7 anyway?
 
     python -m milair.search --study image_size --data DIR --sampler grid --pruner none --trials 30
 
