@@ -65,8 +65,11 @@ class Objective:
 
     def prepare(self, trial: BaseTrial) -> Recipe:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
-        recipe = _unlike_others(trial, self.setup.recipe(self.space(trial)))
+        asked = self.setup.recipe(self.space(trial))
+        recipe = _unlike_others(trial, asked)
         trial.set_user_attr("recipe", recipe.to_json())
+        if recipe != asked and "note" not in trial.user_attrs:
+            trial.set_user_attr("note", f"drawn again: seed {recipe.seed}")
         return recipe
 
     def _refuse_hopeless(self, recipe: Recipe) -> None:

@@ -84,6 +84,11 @@ def test_a_configuration_drawn_again_trains_with_the_next_seed(tmp_path: Path) -
         plain.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5})
     plain.optimize(tiny_objective(tmp_path), n_trials=3)
     assert [trial.user_attrs["recipe"]["seed"] for trial in plain.trials] == [32, 33, 34]
+    assert [trial.user_attrs.get("note") for trial in plain.trials] == [
+        None,
+        "drawn again: seed 33",
+        "drawn again: seed 34",
+    ]
     assert len({trial.user_attrs["loss"] for trial in plain.trials}) == 3
 
 
