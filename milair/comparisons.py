@@ -212,8 +212,9 @@ def said(evidence: Evidence) -> str:
     words = [verdict.word for verdict in evidence.verdicts]
     of_models = "" if evidence.noise.spread[1] else ", for the models trained here, of one seed each"
     judged = len(words) - words.count("not compared")
+    better, worse = (f"{count} hold{'s' * (count == 1)}" for count in (words.count("better"), words.count("worse")))
     return (
         f"Of the {len(words)} comparisons behind the conclusions of the earlier search, {judged} could be repeated: "
-        f"{words.count('better')} hold, {words.count('worse')} hold the other way round, "
+        f"{better}, {worse} the other way round, "
         f"{words.count('not told apart')} cannot be told from noise{of_models}."
     )
