@@ -7,10 +7,10 @@ EfficientNetV2, MobileNetV3 and Swin were averaged to one cell ("global"). Here 
 ImageNet's statistics, with three seeds. With the weights of some of them only, here of three, 18 trials:
 `--only backbone=squeezenet1_0,squeezenet1_1,mobilenet_v2`.
 
-To expect, on the competition's 189 frames, for these three: 0.73 to 0.82 on the grid (SqueezeNet 1.0 0.791, 1.1 0.776,
-MobileNetV2 0.742 over three seeds, standard deviations 0.029, 0.030, 0.013), 0.60 to 0.68 averaged. 41 to 76 epochs
-within 7 to 21 minutes on the grid, 25 to 69 epochs within 90 s averaged, on one CPU core beside other work.
-Learned nothing: 0.24. (Measured when boxes did not yet begin about the centre.)
+To expect, on the competition's 189 frames, for these three: 0.74 to 0.83 on the grid (SqueezeNet 1.0 0.797, 1.1 0.773,
+MobileNetV2 0.747 over three seeds, standard deviations 0.031, 0.024, 0.010), 0.61 to 0.71 averaged. 27 to 64 epochs
+within 8 to 24 minutes on the grid, 22 to 44 epochs within a minute averaged, on one CPU core beside other work.
+Learned nothing: 0.24.
 """
 
 from dataclasses import replace
