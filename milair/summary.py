@@ -154,7 +154,8 @@ def _trouble(found: list[dict[str, Any]]) -> list[str]:
 def _waiting(found: list[dict[str, Any]]) -> list[str]:
     """A line a backbone."""
     return [
-        f"  {row['backbone']:<18} {row['file']}" + (f" ({row['recipes']} published recipes)" if row["recipes"] else "")
+        f"  {row['backbone']:<18} {row['file']}"
+        + (f" ({row['recipes']} published recipe{'s' * (row['recipes'] > 1)})" if row["recipes"] else "")
         for row in found
     ]
 
