@@ -3,7 +3,7 @@
     python -m milair.search --study document --data DIR --weights DIR
 
 To expect, on the competition's 189 frames with the ImageNet weights of SqueezeNet 1.0 and MobileNetV2: 47 recipes
-trained, 6 that wait for weights. First seeds score from 0.68 to 0.85, the best few over three seeds 0.80 to 0.84. 4.1
+trained, 6 that wait for weights. First seeds score from 0.68 to 0.85, the best few over three seeds 0.79 to 0.85. 4.1
 hours on one core of an AMD EPYC, and half an hour for the features of all sizes. docs/document.md has them all.
 """
 

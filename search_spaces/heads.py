@@ -7,8 +7,8 @@ together. The first trial is the document's best, which fed the backbone picture
 deviation.
 
 To expect, on the competition's 189 frames with ImageNet weights: the baseline 0.809 to 0.818 over three seeds, 11 to
-16 minutes on one core of an AMD EPYC; with two linear heads, and two views instead of six, 0.73 to 0.76. A trial that
-loses is pruned within one or two minutes. Learned nothing: 0.24.
+16 minutes on one core of an AMD EPYC; with two linear heads, and two views instead of six, 0.73 to 0.76. Learned
+nothing: 0.24.
 """
 
 from dataclasses import replace
