@@ -22,16 +22,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from milair import backbones, metrics
-from milair.bank import Bank, load
-from milair.frames import Split
-from milair.heads import Heads
-from milair.pictures import Picture, decode, normalise, see
+from milair.features.bank import Bank, load
+from milair.features.preprocessing import Picture, decode, normalise, see
+from milair.frames.frame import Split
+from milair.frames.pictures import content as picture_hash
+from milair.frames.split import split
+from milair.model import backbones
+from milair.model.heads import Heads
 from milair.recipe import Recipe
-from milair.scan import content as picture_hash
-from milair.setup import SAMPLE, read_frames
-from milair.split import split
-from milair.train import train
+from milair.study.session import SAMPLE, read_frames
+from milair.training import metrics
+from milair.training.train import train
 
 CPU = torch.device("cpu")
 

@@ -75,7 +75,7 @@ def write(folder: Path, count: int) -> None:
 
 
 def milair(folder: Path, remember: Path | None) -> None:
-    from milair.check import check
+    from milair.frames.read import check
 
     frames, faults = check(folder, remember=remember)
     assert frames.labelled, faults[:1]

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from milair import cli
+from milair.console import cli
 from milair.errors import MilairError
 
 
@@ -31,8 +31,10 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import check, sample, setup, split
-    from milair.progress import Progress
+    from milair.console.progress import Progress
+    from milair.frames import read as check
+    from milair.frames import sample, split
+    from milair.study import session as setup
 
     if options.action == "sample":
         sample.write(options.folder)
@@ -55,7 +57,7 @@ def command(options: argparse.Namespace) -> None:
     halves = split.split(frames.labelled, kind)
     print(split.describe(halves, split.identity(frames.labelled, kind)))
     if options.draw:
-        from milair import drawing
+        from milair.frames import drawing
 
         sheets = [*drawing.label_sheets(frames.labelled, options.draw), *drawing.duplicate_sheets(halves, options.draw)]
         print(f"drawn    {len(sheets)} sheets in {options.draw}")

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from milair import cli
+from milair.console import cli
 from milair.errors import MilairError, UsageError
 
 if TYPE_CHECKING:
-    from milair.checkpoint import Prediction
+    from milair.model.detector import Prediction
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -33,7 +33,8 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import checkpoint, devices
+    from milair.model import detector as checkpoint
+    from milair.training import devices
 
     paths = find(options.pictures)
     targets = drawn(paths, options.draw) if options.draw else {}
@@ -93,8 +94,8 @@ def drawn(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
 
 def draw(prediction: Prediction, target: Path) -> None:
     """Write the picture with the box and the class on it, as a JPEG."""
-    from milair.drawing import draw_box
-    from milair.scan import open_rgb
+    from milair.frames.drawing import draw_box
+    from milair.frames.pictures import open_rgb
 
     target.parent.mkdir(parents=True, exist_ok=True)
     picture = open_rgb(prediction.path)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from milair import __version__, cli
+from milair import __version__
+from milair.console import cli
 from milair.errors import UsageError
 
 if TYPE_CHECKING:
-    from milair.evidence import Evidence
-    from milair.progress import Progress
+    from milair.console.progress import Progress
+    from milair.reporting.evidence import Evidence
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -31,8 +32,8 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import comparisons, page, sections
-    from milair.progress import Progress
+    from milair.console.progress import Progress
+    from milair.reporting import comparisons, page, sections
 
     console = Progress()
     evidence = _evidence(options, options.study, console)
@@ -53,8 +54,12 @@ def _evidence(options: argparse.Namespace, study_name: str, console: Progress) -
     """Of a study whose frames and whose space are still what they were. MilairError if not."""
     from dataclasses import replace
 
-    from milair import setup, space, split, storage, study
-    from milair.evidence import Evidence
+    from milair import space
+    from milair.frames import split
+    from milair.reporting.evidence import Evidence
+    from milair.study import results as study
+    from milair.study import session as setup
+    from milair.study import storage
 
     found = storage.load_study(storage.open_storage(cli.storage_url(options), create=False), study_name)
     settings = study.stored_settings(found)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milair import __version__, cli
+from milair import __version__
+from milair.console import cli
 from milair.errors import MilairError, UsageError
 from milair.recipe import Recipe
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-    from milair.metrics import Metrics
-    from milair.progress import Progress
-    from milair.setup import Setup
+    from milair.console.progress import Progress
+    from milair.study.session import Setup
+    from milair.training.metrics import Metrics
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -51,9 +52,11 @@ class Trained:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import devices, storage, summary
-    from milair.progress import Progress
-    from milair.setup import TRAINING
+    from milair.console import summary
+    from milair.console.progress import Progress
+    from milair.study import storage
+    from milair.study.session import TRAINING
+    from milair.training import devices
 
     if options.on == "all" and options.seeds > 1:
         raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
@@ -87,7 +90,7 @@ def command(options: argparse.Namespace) -> None:
 
 def _train(recipe: Recipe, setup: Setup, console: Progress, epochs: int, last: bool) -> Trained:
     """Train a recipe and keep the heads of its best epoch, or of its last one."""
-    from milair.train import train
+    from milair.training.train import train
 
     kept, then = None, None
     for epoch in train(recipe, setup.bank(recipe), setup.device):
@@ -102,7 +105,7 @@ def _train(recipe: Recipe, setup: Setup, console: Progress, epochs: int, last: b
 
 def _pick(found: optuna.Study, which: str) -> FrozenTrial:
     """The trial meant: the best complete one, or the one of that number if it was trained."""
-    from milair.study import ranked
+    from milair.study.results import ranked
 
     trials = found.get_trials(deepcopy=False)
     if which == "best":
@@ -122,7 +125,8 @@ def _pick(found: optuna.Study, which: str) -> FrozenTrial:
 
 def _setup(found: optuna.Study, options: argparse.Namespace, console: Progress) -> Setup:
     """The study's setup; frames that are not those it was searched on are refused."""
-    from milair import setup, study
+    from milair.study import results as study
+    from milair.study import session as setup
 
     settings = study.stored_settings(found)
     data = setup.data_place(options.data) if options.data else settings.data
@@ -154,7 +158,8 @@ def _compare(trial: FrozenTrial, runs: list[Trained]) -> str:
 
 
 def _save(out: Path, run: Trained, setup: Setup, found: optuna.Study, trial: FrozenTrial, on: str) -> None:
-    from milair import backbones, checkpoint
+    from milair.model import backbones
+    from milair.model import detector as checkpoint
 
     bank = setup.bank(run.recipe)
     detector = checkpoint.Detector(run.recipe, bank.classes, bank.mean, bank.std)

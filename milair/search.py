@@ -10,18 +10,19 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from milair import __version__, cli
+from milair import __version__
+from milair.console import cli
 from milair.errors import UsageError
 
 if TYPE_CHECKING:
     import optuna
 
-    from milair.progress import Progress
+    from milair.console.progress import Progress
     from milair.recipe import Recipe
-    from milair.setup import Setup
     from milair.space import Space
-    from milair.supervisor import Process
-    from milair.worker import Job
+    from milair.study.session import Setup
+    from milair.workers.supervisor import Process
+    from milair.workers.worker import Job
 
 _TRIALS, _SAMPLE_TRIALS = 40, 12
 _SHARE = 100  # trials after which a worker makes way for a fresh one
@@ -77,7 +78,9 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair import devices, space, supervisor
+    from milair import space
+    from milair.training import devices
+    from milair.workers import supervisor
 
     chosen = space.load(options.study, options.spaces or space.default_folder())
     workers = devices.places(options.devices, options.per_device)
@@ -89,8 +92,11 @@ def command(options: argparse.Namespace) -> None:
 def _search(options: argparse.Namespace, chosen: Space, workers: list[str], waiting: list[Process]) -> None:
     import optuna
 
-    from milair import setup, storage, study, summary
-    from milair.progress import Progress
+    from milair.console import summary
+    from milair.console.progress import Progress
+    from milair.study import results as study
+    from milair.study import session as setup
+    from milair.study import storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = Progress(sys.stderr if options.json else sys.stdout)
@@ -140,7 +146,7 @@ def _search(options: argparse.Namespace, chosen: Space, workers: list[str], wait
 
 
 def _take_over(found: optuna.Study, old: optuna.Study, chosen: Space, shared: Setup, console: Progress) -> None:
-    from milair import study
+    from milair.study import results as study
 
     taken, others = study.take_over(found, old, chosen, shared.settings, shared.weights)
     console.say(f"copied   {taken} trials of {old.study_name}; {len(others)} do not fit")
@@ -158,7 +164,10 @@ def _go_on(
     console: Progress,
 ) -> None:
     """Run what is missing to the total of trials that was asked for."""
-    from milair import queue, setup, storage, study, supervisor
+    from milair.study import queue, storage
+    from milair.study import results as study
+    from milair.study import session as setup
+    from milair.workers import supervisor
 
     with storage.alone(found):
         left = queue.reclaim(found)
@@ -194,8 +203,8 @@ def _go_on(
 
 
 def _job(options: argparse.Namespace, found: optuna.Study, chosen: Space, goal: int, workers: list[str]) -> Job:
-    from milair import devices
-    from milair.worker import Job
+    from milair.training import devices
+    from milair.workers.worker import Job
 
     return Job(
         storage=cli.storage_url(options),
@@ -217,8 +226,8 @@ def _job(options: argparse.Namespace, found: optuna.Study, chosen: Space, goal: 
 
 def _describe(shared: Setup, baseline: Recipe, workers: list[str]) -> str:
     """The data, the weights and the devices, in a few lines."""
-    from milair import devices
-    from milair.split import describe
+    from milair.frames.split import describe
+    from milair.training import devices
 
     settings = shared.settings
     fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")

@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milair import cli
+from milair.console import cli
 from milair.errors import MilairError, UsageError
 
 if TYPE_CHECKING:
     import optuna
 
-    from milair.frames import Split
+    from milair.frames.frame import Split
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -65,7 +65,7 @@ def _places() -> argparse.ArgumentParser:
 def list_studies(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from milair import storage
+    from milair.study import storage
 
     rows = [_row(found) for found in _studies(options)]
     if options.json:
@@ -79,7 +79,9 @@ def list_studies(options: argparse.Namespace) -> None:
 
 
 def show(options: argparse.Namespace) -> None:
-    from milair import storage, study, summary
+    from milair.console import summary
+    from milair.study import results as study
+    from milair.study import storage
 
     found = _load(options)
     settings = found.user_attrs.get(study.SETTINGS, {})
@@ -97,7 +99,7 @@ def show(options: argparse.Namespace) -> None:
 
 
 def again(options: argparse.Namespace) -> None:
-    from milair import study
+    from milair.study import results as study
 
     found = _load(options)
     study.stored_settings(found)  # one that another program made has no seeds
@@ -111,7 +113,7 @@ def rename(options: argparse.Namespace) -> None:
     import optuna
     from sqlalchemy import text
 
-    from milair import storage
+    from milair.study import storage
 
     found = _load(options)
     database, old, new = storage.of(found), found.study_name, options.new
@@ -132,7 +134,7 @@ def delete(options: argparse.Namespace) -> None:
     """The room in SQLite's file is used again by the next trials; the file does not shrink."""
     import optuna
 
-    from milair import storage
+    from milair.study import storage
 
     found = _load(options)
     _refuse_running(found, "deleted")
@@ -147,7 +149,7 @@ def delete(options: argparse.Namespace) -> None:
 
 
 def clean(options: argparse.Namespace) -> None:
-    from milair import setup
+    from milair.study import session as setup
 
     for found in _studies(options):
         _give_back(found, options.dry_run)
@@ -158,7 +160,7 @@ def _studies(options: argparse.Namespace) -> list[optuna.Study]:
     """All studies; none where --studies has no database yet. MilairError if --storage names one that is not there."""
     import optuna
 
-    from milair import storage
+    from milair.study import storage
 
     url = cli.storage_url(options)
     if options.storage is None and not Path(url.removeprefix("sqlite:///")).is_file():
@@ -168,14 +170,14 @@ def _studies(options: argparse.Namespace) -> list[optuna.Study]:
 
 
 def _load(options: argparse.Namespace) -> optuna.Study:
-    from milair import storage
+    from milair.study import storage
 
     return storage.load_study(storage.open_storage(cli.storage_url(options), create=False), options.name)
 
 
 def _row(found: optuna.Study) -> dict[str, Any]:
     """A study in short; None is what cannot be said of it."""
-    from milair import study
+    from milair.study import results as study
 
     trials = found.get_trials(deepcopy=False)
     counts = Counter(trial.state.name for trial in trials)
@@ -202,8 +204,8 @@ def _best(found: optuna.Study) -> float | None:
 
 def _split(settings: dict[str, Any]) -> Split | None:
     """The frames of a study, split; None if they are not where it had them, or others are."""
-    from milair import setup
-    from milair.split import split
+    from milair.frames.split import split
+    from milair.study import session as setup
 
     with suppress(MilairError):
         mine = setup.Settings.from_json(settings)
@@ -215,7 +217,7 @@ def _split(settings: dict[str, Any]) -> Split | None:
 
 def _identity(settings: dict[str, Any]) -> list[str]:
     """Settings as they are stored, a line each, and what the space varies."""
-    from milair import summary
+    from milair.console import summary
 
     if not settings:
         return ["settings     none: milair did not make it"]
@@ -228,7 +230,7 @@ def _identity(settings: dict[str, Any]) -> list[str]:
 
 
 def _refuse_running(found: optuna.Study, done: str) -> None:
-    from milair import study
+    from milair.study import results as study
 
     if study.state(found) == "running":
         raise MilairError(f"study {found.study_name} is running; it can be {done} when its search has ended")
@@ -250,7 +252,7 @@ def _ask(found: optuna.Study) -> None:
 
 def _tell_models(found: optuna.Study, options: argparse.Namespace) -> None:
     """Say which models were made from a study; they are nobody's to move or to remove but the person's."""
-    from milair import summary
+    from milair.console import summary
 
     for trial in found.get_trials(deepcopy=False):
         place = summary.model_folder(options.studies / "models", found.study_name, trial.number)
@@ -260,7 +262,8 @@ def _tell_models(found: optuna.Study, options: argparse.Namespace) -> None:
 
 def _give_back(found: optuna.Study, dry_run: bool) -> None:
     """Trials of dead workers wait again. Other programs do not sign theirs: nobody can tell who runs those."""
-    from milair import queue, storage, study
+    from milair.study import queue, storage
+    from milair.study import results as study
 
     if study.SETTINGS not in found.user_attrs:
         return
@@ -275,7 +278,7 @@ def _give_back(found: optuna.Study, dry_run: bool) -> None:
 
 def _free(folder: Path, dry_run: bool) -> None:
     """Remove the banks of a folder, but for those that are being computed, and say how large they were."""
-    from milair import quota
+    from milair.features import quota
 
     total = 0
     for place in quota.banks(folder):

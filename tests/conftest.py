@@ -13,7 +13,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from milair.frames import Frame, Split
+from milair.frames.frame import Frame, Split
 
 # A test may be slow on a busy machine, and leaves nothing in the working tree.
 settings.register_profile("milair", deadline=None, database=None, max_examples=60)

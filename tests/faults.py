@@ -24,10 +24,11 @@ import pytest
 import tiny
 from optuna.trial import FrozenTrial, TrialState
 
-from milair import space, storage
+from milair import space
 from milair.errors import MilairError
-from milair.queue import FINISHED
-from milair.trial import Objective, objective
+from milair.study import storage
+from milair.study.objective import Objective, objective
+from milair.study.queue import FINISHED
 
 SEED = int(os.environ.get("MILAIR_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
 STUDY = "tiny@frames"
@@ -315,7 +316,7 @@ class Storm:
 RUSH = """
 import sys
 import optuna
-from milair import queue, storage
+from milair.study import queue, storage
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 study = optuna.load_study(study_name="rush", storage=storage.open_storage(sys.argv[1], create=False))
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from milair import MilairError
 from milair.boxes import Box
-from milair.check import check, read
+from milair.frames.read import check, read
 
 WIDTH, HEIGHT = 80, 60
 BOX = ("xmin", "ymin", "xmax", "ymax")

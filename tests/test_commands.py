@@ -16,10 +16,12 @@ from optuna.trial import TrialState
 from PIL import Image
 from tiny import make, search
 
-from milair import checkpoint, predict, retrain, storage
+from milair import predict, retrain
 from milair.__main__ import COMMANDS
 from milair.__main__ import main as milair
 from milair.errors import MilairError
+from milair.model import detector as checkpoint
+from milair.study import storage
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +72,9 @@ def test_retraining_gives_the_metrics_again_and_a_model_that_predicts(
 
 def test_a_model_predicts_what_its_training_measured(searched: Path) -> None:
     """The checkpoint alone gives the validation accuracy and IoU that the bank gave."""
-    from milair.check import read
-    from milair.metrics import iou
-    from milair.split import split
+    from milair.frames.read import read
+    from milair.frames.split import split
+    from milair.training.metrics import iou
 
     out = searched / "measured"
     retrain.main(["--study", "tiny", "--out", str(out), *places(searched)])
@@ -219,7 +221,7 @@ def test_retraining_refuses_frames_that_changed(
 def test_retraining_says_that_the_scores_are_those_of_another_milair(
     searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("milair.setup.TRAINING", 99)
+    monkeypatch.setattr("milair.study.session.TRAINING", 99)
     assert retrain.main(["--study", "tiny", "--out", str(searched / "other"), *places(searched)]) == 0
     assert "now 99: its scores do not repeat" in capsys.readouterr().out
 
@@ -308,6 +310,6 @@ def test_drawing_never_overwrites_the_pictures(
 def test_retraining_refuses_other_weights(
     searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("milair.backbones.RANDOM_SEED", 1)
+    monkeypatch.setattr("milair.model.backbones.RANDOM_SEED", 1)
     assert retrain.main(["--study", "tiny", *places(searched)]) == 1
     assert "the weights of squeezenet1_1 are not those of the trial" in one_line(capsys)

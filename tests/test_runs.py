@@ -16,8 +16,9 @@ from optuna.trial import FixedTrial
 from strategies import recipes as any_recipe
 
 import milair
-from milair import LinearHead, Recipe, heads, layers, space
+from milair import LinearHead, Recipe, space
 from milair.errors import MilairError
+from milair.model import heads, layers
 from milair.runs import Run, read, read_claims, recipes
 
 SPACES = Path(milair.__file__).parent.parent / "search_spaces"

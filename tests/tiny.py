@@ -5,8 +5,9 @@ from pathlib import Path
 
 import optuna
 
-from milair import sample, storage
-from milair.setup import cache_folder
+from milair.frames import sample
+from milair.study import storage
+from milair.study.session import cache_folder
 
 SPACE = '''"""How wide?"""
 from dataclasses import replace

@@ -1,0 +1,52 @@
+"""Annotation formats: a reader for each, from a folder to rows as its files state them.
+
+A reader yields a Row for each object and each picture without one, or a Fault for what is neither, and goes on.
+Whether the picture is there and the box lies inside it is asked in frames.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from milair.errors import MilairError
+from milair.frames.readers import coco, tables, voc, yolo
+from milair.frames.readers.rows import CONTROL, TEST, TRAIN, VALIDATION, Fault, Row, Rows
+
+__all__ = ["LAYOUTS", "TEST", "TRAIN", "VALIDATION", "Fault", "Layout", "Row", "find"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A format: its name, the files by which a folder is known to have it, and its reader."""
+
+    name: str
+    files: Callable[[Path], Sequence[Path]]
+    rows: Callable[[Path, Sequence[Path]], Rows]
+
+
+LAYOUTS = (  # the first that fits is read
+    Layout("labels_with_split.csv", tables.split_files, tables.with_split),
+    Layout("competition CSV", tables.competition_files, tables.competition),
+    Layout("COCO JSON", coco.files, coco.rows),
+    Layout("Pascal VOC", voc.files, voc.rows),
+    Layout("YOLO text", yolo.files, yolo.rows),
+    Layout("one CSV for each picture", tables.single_files, tables.single),
+)
+
+
+def find(folder: Path) -> list[tuple[Layout, Sequence[Path]]]:
+    """The layouts that a folder has, with their files; the first is to be read. MilairError if it has none."""
+    if not folder.is_dir():
+        raise MilairError(f"{folder}: there is no such folder")
+    if CONTROL.search(str(folder)):
+        raise MilairError(str(Fault(str(folder), "a name with characters that cannot be printed; rename the folder")))
+    found = [(layout, files) for layout in LAYOUTS if (files := layout.files(folder))]
+    if not found:
+        raise MilairError(
+            f"{folder}: no labelled frames there; milair reads train.csv ({','.join(tables.COMPETITION)}), "
+            "labels_with_split.csv, COCO JSON, Pascal VOC (annotations/*.xml), YOLO text (labels/*.txt and images/) "
+            "and one CSV for each picture"
+        )
+    return found

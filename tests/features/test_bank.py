@@ -1,0 +1,365 @@
+"""The bank: what a picture's views really are, computed once, whoever is killed while computing it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from milair import ConvHead, LinearHead, MilairError, Recipe
+from milair.features import bank
+from milair.features import preprocessing as pictures
+from milair.features import views as augmentation
+from milair.features.bank import Bank
+from milair.frames.frame import Frame, Split
+from milair.frames.pictures import content as picture_hash
+from milair.model import backbones
+
+RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2)
+CPU = torch.device("cpu")
+
+
+def load(split: Split, folder: Path, recipe: Recipe = RECIPE, views: int = 3, source: str = "nowhere") -> Bank:
+    return bank.load(split, ("a", "b"), recipe, views=views, source=source, folder=folder, device=CPU)
+
+
+def table(folder: Path) -> Path:
+    """The largest table of features in a folder of banks: the training pictures'."""
+    return max(folder.glob("*/features.f32"), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize("normalisation", ["imagenet", "data"])
+def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_path: Path, normalisation: str) -> None:
+    found = load(small_split, tmp_path, replace(RECIPE, normalisation=normalisation))
+    backbone = backbones.build("squeezenet1_1", "grid")
+    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (found.mean, found.std))
+    for part, frames in ((found.train, small_split.train), (found.val, small_split.val)):
+        for index, frame in enumerate(frames):
+            key = int.from_bytes(picture_hash(frame.path)[:8], "big")
+            pixels = np.asarray(Image.open(frame.path).convert("RGB").resize((64, 48), Image.Resampling.BILINEAR))
+            for number in range(part.views + 1):
+                view = augmentation.view(key, number, pictures.VIEW_SEED)
+                picture = augmentation.apply(view, torch.tensor(pixels).permute(2, 0, 1) / 255)
+                expected = backbone(((picture - mean) / std)[None])[0]
+                assert torch.allclose(part.features[number, index], expected, atol=1e-5)
+                box, share = augmentation.move(view, frame.box)
+                assert torch.allclose(part.boxes[number, index], torch.tensor(box))
+                assert part.seen[number, index] == (share >= 0.5)
+
+
+def test_shapes_labels_and_classes(small_split: Split, tmp_path: Path) -> None:
+    found = load(small_split, tmp_path)
+    assert found.train.features.shape == (4, 10, 512, 7, 7)
+    assert found.val.features.shape == (1, 4, 512, 7, 7)
+    assert found.shape == (512, 7, 7)
+    assert (found.train.views, found.val.views, len(found.train), len(found.val)) == (3, 0, 10, 4)
+    assert found.train.labels.tolist() == [0, 1] * 5
+    assert found.classes == ("a", "b")
+    assert found.train.features.dtype == found.train.boxes.dtype == torch.float32
+    assert found.computed == 4 * 10 + 4
+    assert found.megabytes == pytest.approx(44 * 512 * 49 * 4 / 1e6)
+
+
+def test_the_datas_own_statistics_against_numpy(small_split: Split, tmp_path: Path) -> None:
+    pictures = np.stack(
+        [np.asarray(Image.open(frame.path).resize((64, 48), Image.Resampling.BILINEAR)) for frame in small_split.train]
+    )
+    found = load(small_split, tmp_path, replace(RECIPE, normalisation="data"))
+    assert found.mean == pytest.approx((pictures / 255).mean((0, 1, 2)))
+    assert found.std == pytest.approx((pictures / 255).std((0, 1, 2)))
+    assert load(small_split, tmp_path).mean == backbones.IMAGENET_MEAN
+
+
+def test_the_second_load_computes_nothing_and_finds_the_same(small_split: Split, tmp_path: Path) -> None:
+    first, second = load(small_split, tmp_path), load(small_split, tmp_path)
+    assert second.computed == 0
+    assert torch.equal(first.train.features, second.train.features)
+    assert torch.equal(first.val.features, second.val.features)
+
+
+def test_more_views_are_appended_and_fewer_are_a_part_of_what_is_there(small_split: Split, tmp_path: Path) -> None:
+    few = load(small_split, tmp_path, views=2)
+    before = table(tmp_path).read_bytes()
+    many = load(small_split, tmp_path, views=5)
+    assert many.computed == 3 * 10
+    assert table(tmp_path).read_bytes().startswith(before)
+    assert len(table(tmp_path).read_bytes()) == len(before) * 2
+    again = load(small_split, tmp_path, views=2)
+    assert again.computed == 0
+    assert torch.equal(few.train.features, again.train.features)
+    at_once = load(small_split, tmp_path / "at once", views=5)
+    assert torch.equal(many.train.features, at_once.train.features)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"backbone": "squeezenet1_0"}, {"pooling": "own"}, {"normalisation": "data"}, {"image_size": "48x64"}],
+)
+def test_what_features_depend_on_has_a_bank_of_its_own(
+    small_split: Split, tmp_path: Path, change: dict[str, str]
+) -> None:
+    load(small_split, tmp_path)
+    recipe = Recipe.from_json(RECIPE.to_json() | change)
+    assert load(small_split, tmp_path, recipe).computed == 44
+    assert load(small_split, tmp_path).computed == 0
+
+
+def test_what_features_do_not_depend_on_shares_a_bank(small_split: Split, tmp_path: Path) -> None:
+    load(small_split, tmp_path)
+    other = replace(
+        RECIPE,
+        augmentations=1,
+        cls_head=LinearHead("8"),
+        reg_head=ConvHead(0),
+        alpha=0.1,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        batch_size=2,
+        epochs=1,
+        patience=1,
+        seed=7,
+    )
+    assert load(small_split, tmp_path, other).computed == 0
+
+
+def test_weights_count_by_content_and_not_by_place(small_split: Split, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, weights="pretrained")
+    one, other = (torchvision.models.squeezenet1_1(weights=None).state_dict() for _ in range(2))
+    for name, state in (("a", one), ("b", one), ("c", other)):
+        (tmp_path / name).mkdir()
+        torch.save(state, tmp_path / name / "squeezenet1_1.pth")
+    computed = [load(small_split, tmp_path / "bank", recipe, source=str(tmp_path / name)).computed for name in "abc"]
+    assert computed == [44, 0, 44]
+
+
+def test_pictures_count_by_content_and_boxes_and_labels_not_at_all(small_split: Split, tmp_path: Path) -> None:
+    load(small_split, tmp_path / "bank")
+    moved = []
+    for frame in small_split.train:
+        path = tmp_path / f"moved-{frame.path.name}"
+        path.write_bytes(frame.path.read_bytes())
+        moved.append(replace(frame, path=path, label="b", box=(0.0, 0.0, 0.5, 1.0)))
+    found = load(Split(tuple(moved), small_split.val), tmp_path / "bank")
+    assert found.computed == 0
+    assert found.train.labels.tolist() == [1] * 10
+    assert found.train.boxes[0].tolist() == [[0, 0, 0.5, 1]] * 10
+    Image.new("RGB", (80, 60)).save(moved[3].path)
+    assert load(Split(tuple(moved), small_split.val), tmp_path / "bank").computed == 40
+
+
+def test_an_object_that_has_left_the_view_is_not_seen(small_split: Split, tmp_path: Path) -> None:
+    box = (0.01, 0.25, 0.05, 0.75)
+    split = Split(tuple(replace(frame, box=box) for frame in small_split.train), small_split.val)
+    seen = load(split, tmp_path, views=8).train.seen
+    assert seen[0].all()
+    picture = torch.zeros(3, 40, 400)
+    picture[:, 10:30, 4:20] = 1
+    for index, frame in enumerate(split.train):
+        for number in range(9):
+            view = pictures.Picture(frame.path, picture_hash(frame.path)).view(number)
+            shown = augmentation.apply(replace(view, brightness=0.0, contrast=1.0, blur=False), picture)
+            share = shown.sum().item() / (picture.sum().item() * view.scale**2)
+            assert seen[number, index] == (share > 0.5), (view, share)
+    assert not seen.all()
+
+
+def test_progress_comes_to_its_total(small_split: Split, tmp_path: Path) -> None:
+    said: list[tuple[str, int, int]] = []
+    bank.load(
+        small_split,
+        ("a", "b"),
+        RECIPE,
+        views=3,
+        source="nowhere",
+        folder=tmp_path,
+        device=CPU,
+        progress=lambda what, done, total: said.append((what, done, total)),
+    )
+    assert said == [*(("training features", done, 40) for done in (10, 20, 30, 40)), ("validation features", 4, 4)]
+
+
+@pytest.mark.parametrize("kind", ["cut", "png", "empty", "gone"])
+def test_a_picture_that_cannot_be_decoded_is_named_and_the_bank_is_free_again(
+    small_split: Split, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"{kind}.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(
+        path, "PNG" if kind == "png" else "JPEG"
+    )
+    content = path.read_bytes()
+    path.write_bytes(b"" if kind == "empty" else content[: len(content) // 2])
+    if kind == "gone":
+        path.unlink()
+    split = Split((*small_split.train[:4], Frame(path, 80, 60, "a", (0, 0, 1, 1))), small_split.val)
+    for _ in range(2):
+        with pytest.raises(MilairError) as refused:
+            load(split, tmp_path / "bank")
+        assert str(refused.value).startswith(f"{path} ")
+        assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_pictures_of_every_mode_keep_their_light(tmp_path: Path, mode: str) -> None:
+    """A grey ramp from black to white is that, however it is stored."""
+    ramp = np.linspace(0, 255, 256).astype(np.uint8)[None].repeat(64, 0)
+    picture = Image.fromarray(ramp)
+    if mode == "I;16":
+        picture = Image.fromarray(ramp.astype(np.uint16) * 257)
+    elif mode in ("CMYK", "P", "RGBA"):
+        picture = picture.convert("RGB").convert(mode)
+    else:
+        picture = picture.convert(mode)
+    picture.save(tmp_path / "a.tiff")
+    columns = pictures.decode(tmp_path / "a.tiff", (64, 64)).float().mean((0, 1))
+    assert np.abs(columns.numpy() - np.linspace(0, 255, 64)).max() < (60 if mode in "1P" else 4)
+
+
+def test_a_transparent_palette_is_read_without_a_warning(tmp_path: Path) -> None:
+    picture = Image.new("P", (40, 40), 1)
+    picture.putpalette([0, 0, 0, 10, 20, 30])
+    picture.save(tmp_path / "a.png", transparency=b"\x00\x80")
+    assert pictures.decode(tmp_path / "a.png", (32, 32))[:, 5, 5].tolist() == [10, 20, 30]
+
+
+def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (80, 60), (9, 9, 9)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 60 - 1)
+    assert pictures.decode(tmp_path / "a.png", (32, 32)).eq(9).all()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 60 // 2 - 1)
+    with pytest.raises(MilairError, match=r"a\.png is too large to decode safely"):
+        pictures.decode(tmp_path / "a.png", (32, 32))
+
+
+@pytest.mark.parametrize(
+    "damage", ["no features", "half the features", "half a row", "an empty rows.json", "no rows.json"]
+)
+def test_a_damaged_bank_is_mended(small_split: Split, tmp_path: Path, damage: str) -> None:
+    load(small_split, tmp_path)
+    features = table(tmp_path)
+    whole = features.read_bytes()
+    if damage == "no features":
+        features.unlink()
+    elif damage == "half the features":
+        features.write_bytes(whole[: len(whole) // 2])
+    elif damage == "half a row":
+        features.write_bytes(whole[:-1000])
+    elif damage == "an empty rows.json":
+        (features.parent / "rows.json").write_text("")
+    else:
+        (features.parent / "rows.json").unlink()
+    found = load(small_split, tmp_path)
+    assert features.read_bytes() == whole
+    assert found.train.features.numpy().tobytes() == whole
+
+
+# A child of this is forked for each build, so that importing torch is paid for once.
+PROGRAM = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import torch
+from milair.features import bank
+from milair.frames.frame import Frame, Split
+from milair.recipe import Recipe
+
+torch.set_num_threads(1)
+task = json.loads(sys.argv[1])
+frames = tuple(Frame(Path(path), 80, 60, "a", (0.2, 0.2, 0.8, 0.8)) for path in task["pictures"])
+split, folder = Split(frames, frames[:3]), Path(task["folder"])
+
+def load():
+    recipe = Recipe.from_json(task["recipe"])
+    return bank.load(split, ("a",), recipe, views=task["views"], source="", folder=folder, device=torch.device("cpu"))
+
+def rows():
+    return max([int(path.read_text()) for path in folder.glob("*/rows.json")], default=0)
+
+def killed(moment):
+    before, child = rows(), os.fork()
+    if not child:
+        load()
+        os._exit(0)
+    while rows() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.002)
+    time.sleep(moment)
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+    return rows()
+
+def together(count):
+    children = []
+    for _ in range(count):
+        reader, writer = os.pipe()
+        if not os.fork():
+            os.write(writer, str(load().computed).encode())
+            os._exit(0)
+        os.close(writer)
+        children.append(reader)
+    return [int(os.read(reader, 99)) for reader in children]
+
+if task["kills"]:
+    draw = random.Random(task["seed"])
+    print(json.dumps([killed(draw.uniform(0, 0.15)) for _ in range(task["kills"])]))
+else:
+    print(json.dumps(together(2)))
+"""
+
+
+def run(split: Split, folder: Path, kills: int, views: int) -> list[int]:
+    task = {
+        "pictures": [str(frame.path) for frame in split.train],
+        "folder": str(folder),
+        "recipe": RECIPE.to_json(),
+        "kills": kills,
+        "views": views,
+        "seed": 1,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(task)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    numbers: list[int] = json.loads(done.stdout)
+    return numbers
+
+
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """More pictures than fit a batch."""
+    folder = tmp_path_factory.mktemp("forty")
+    frames = []
+    for number in range(40):
+        path = folder / f"{number}.png"
+        noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+        frames.append(Frame(path, 80, 60, "a", (0.2, 0.2, 0.8, 0.8)))
+    return Split(tuple(frames), tuple(frames[:3]))
+
+
+def test_a_bank_killed_again_and_again_is_in_the_end_the_bank_of_one_that_was_not(forty: Split, tmp_path: Path) -> None:
+    views, total = 12, 13 * 40
+    rows = run(forty, tmp_path / "killed", kills=5, views=views)
+    assert rows == sorted(rows)
+    assert any(0 < done < total for done in rows), rows
+    mended = load(forty, tmp_path / "killed", views=views)
+    assert mended.computed == total - rows[-1] + 3 * (rows[-1] < total)
+    load(forty, tmp_path / "whole", views=views)
+    assert table(tmp_path / "killed").read_bytes() == table(tmp_path / "whole").read_bytes()
+    assert load(forty, tmp_path / "killed", views=views).computed == 0
+
+
+def test_two_processes_at_once_build_a_bank_once(forty: Split, tmp_path: Path) -> None:
+    assert sum(run(forty, tmp_path / "shared", kills=0, views=3)) == 4 * 40 + 3
+    load(forty, tmp_path / "alone", views=3)
+    assert table(tmp_path / "shared").read_bytes() == table(tmp_path / "alone").read_bytes()

@@ -1,0 +1,179 @@
+"""Splits: the document's own, near-duplicates kept on one side, one that the data bring; and what cannot be split."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from milair import MilairError
+from milair.frames import duplicates, sample
+from milair.frames import pictures as scan
+from milair.frames.frame import Frame, class_order
+from milair.frames.read import read
+from milair.frames.split import default_kind, identity, split
+
+
+def made_up(*labels: str) -> list[Frame]:
+    return [Frame(Path(f"{number}.png"), 80, 60, label, (0, 0, 1, 1)) for number, label in enumerate(labels)]
+
+
+def test_the_documents_split_in_its_order(real_data: Path) -> None:
+    frames = read(real_data)
+    assert frames.classes == ("f16", "cougar", "chinook", "ah64", "f15", "seahawk")
+    assert (len(frames.labelled), len(frames.unlabelled)) == (189, 63)
+    halves = split(frames.labelled)
+    with (real_data / "validation_split.csv").open(newline="") as file:
+        documents = [row["filename"] for row in csv.DictReader(file)]
+    assert [frame.path.name for frame in halves.val] == documents
+    assert len(documents) == 48
+    assert len(halves.train) == 141
+    assert not {frame.path for frame in halves.train} & {frame.path for frame in halves.val}
+
+
+def test_a_class_with_one_frame_cannot_be_split() -> None:
+    with pytest.raises(MilairError, match=r"class 'b' has 1 frame; a stratified split needs at least 2"):
+        split(made_up(*"aaaaaaab"))
+
+
+def test_one_class_is_not_a_search() -> None:
+    with pytest.raises(MilairError, match="all frames are of class 'a'"):
+        split(made_up(*"aaaaaaaa"))
+
+
+def test_too_few_frames_for_their_classes() -> None:
+    with pytest.raises(MilairError, match=r"8 frames of 3 classes: the 2 to judge by cannot hold every class"):
+        split(made_up(*"aaaabbcc"))
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40))
+def test_a_split_is_refused_where_it_must_be_or_leaves_every_frame_on_one_side(labels: list[str]) -> None:
+    frames = made_up(*labels)
+    try:
+        halves = split(frames)
+    except MilairError:
+        assert len(frames) < 4 * len(set(labels)) or min(map(labels.count, labels)) < 4 or len(set(labels)) < 2
+        return
+    assert sorted(halves.train + halves.val, key=lambda frame: int(frame.path.stem)) == frames
+    assert len(halves.val) == -(-len(frames) // 4)
+    assert {frame.label for frame in halves.train} == {frame.label for frame in halves.val} == set(labels)
+    assert split(frames) == halves
+
+
+def test_a_class_that_validation_would_never_see_is_named() -> None:
+    with pytest.raises(MilairError, match="class 'b' has 2 frames, too few for one of them to fall into validation"):
+        split(made_up(*"a" * 98, "b", "b"))
+
+
+def test_classes_come_by_count_and_then_by_name() -> None:
+    assert class_order(made_up(*"cbbaac")) == ("a", "b", "c")
+    assert class_order(made_up(*"cbbacc")) == ("c", "b", "a")
+
+
+def paint(folder: Path, *scenes: int, label: str) -> list[Frame]:
+    """A frame for each scene: frames of one scene differ a little, as neighbours in a video do."""
+    folder.mkdir(exist_ok=True)
+    frames = []
+    for scene in scenes:
+        number = len(list(folder.iterdir()))
+        blocks = np.random.default_rng(scene).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        large = np.asarray(Image.fromarray(blocks).resize((80, 60), Image.Resampling.BICUBIC), np.int16)
+        noise = np.random.default_rng([scene, number]).integers(-12, 13, large.shape)
+        path = folder / f"{number:03d}.png"
+        Image.fromarray((large + noise).clip(0, 255).astype(np.uint8)).save(path)
+        frames.append(Frame(path, 80, 60, label, (0, 0, 1, 1)))
+    return frames
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> list[Frame]:
+    """Frames of two classes: of each a video of six frames, one of three, and nine frames alone."""
+    scenes = [0] * 6 + [1] * 3 + list(range(2, 11))
+    return paint(tmp_path / "f", *scenes, label="a") + paint(tmp_path / "f", *(100 + s for s in scenes), label="b")
+
+
+def test_frames_of_a_video_are_one_group_and_others_are_alone(videos: list[Frame]) -> None:
+    group = duplicates.groups([frame.path for frame in videos])
+    assert group[:9] == [0] * 6 + [1] * 3
+    assert sorted(set(group), key=group.index) == list(range(22))  # numbered as they come
+    assert sorted(Counter(group).values()) == [1] * 18 + [3, 3, 6, 6]
+
+
+def test_a_copy_in_another_size_and_format_is_a_near_duplicate(tmp_path: Path) -> None:
+    (original,) = paint(tmp_path / "f", 1, label="a")
+    copy, other = tmp_path / "copy.jpeg", paint(tmp_path / "f", 2, label="a")[0].path
+    Image.open(original.path).resize((200, 100)).save(copy, quality=60)
+    assert duplicates.pairs([original.path, other, copy]).tolist() == [[0, 2]]
+
+
+def test_pictures_of_one_colour_are_alike_only_to_themselves(tmp_path: Path) -> None:
+    """Without contrast there is nothing to correlate: no pair, and no division by zero."""
+    paths = [tmp_path / f"{shade}.png" for shade in (0, 128, 255)]
+    for path in paths:
+        Image.new("RGB", (80, 60), (int(path.stem),) * 3).save(path)
+    assert duplicates.pairs(paths).tolist() == []
+
+
+def test_pairs_are_those_of_the_whole_comparison(videos: list[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [frame.path for frame in videos]
+    whole = duplicates.pairs(paths).tolist()
+    looks = np.stack([np.frombuffer(scan.scan(path).look, np.uint8) for path in paths]).astype(float)
+    correlated = np.corrcoef(looks)
+    assert whole == [[i, j] for i in range(36) for j in range(i + 1, 36) if correlated[i, j] >= duplicates.ALIKE]
+    monkeypatch.setattr(duplicates, "_BLOCK", 5)
+    assert sorted(duplicates.pairs(paths).tolist()) == sorted(whole)
+
+
+def test_a_grouped_split_parts_no_near_duplicates(videos: list[Frame]) -> None:
+    assert duplicates.across(split(videos)) > 0
+    halves = split(videos, "grouped")
+    assert duplicates.across(halves) == 0
+    assert sorted(halves.train + halves.val, key=str) == sorted(videos, key=str)
+    assert 6 <= len(halves.val) <= 12  # about a quarter of 36
+    assert {frame.label for frame in halves.val} == {"a", "b"}
+    assert split(videos, "grouped") == halves
+
+
+def test_a_grouped_split_of_the_real_frames(real_data: Path) -> None:
+    frames = read(real_data).labelled
+    paths = [frame.path for frame in frames]
+    pairs = duplicates.pairs(paths)
+    assert all(frames[first].label == frames[second].label for first, second in pairs)
+    assert (len(pairs), duplicates.across(split(frames))) == (42, 11)
+    halves = split(frames, "grouped")
+    assert duplicates.across(halves) == 0
+    assert len({frame.label for frame in halves.val}) == 6
+
+
+def test_a_class_of_one_video_cannot_be_split(tmp_path: Path) -> None:
+    frames = paint(tmp_path / "f", 1, 1, 1, label="a") + paint(tmp_path / "f", 2, 3, 4, 5, 6, label="b")
+    with pytest.raises(MilairError, match="frames of class 'a' are all near-duplicates"):
+        split(frames, "grouped")
+
+
+def test_a_split_of_ones_own(tmp_path: Path) -> None:
+    folder = sample.write(tmp_path / "sample", labelled=12, unlabelled=0)
+    names = [frame.path.name for frame in read(folder).labelled]
+    rows = [f"{name},{'val' if number >= 10 else 'train'}" for number, name in enumerate(names)]
+    (folder / "split.csv").write_text("\n".join(["filename,split", *rows]))
+    frames = read(folder).labelled
+    assert default_kind(frames) == "file"
+    assert [frame.path.name for frame in split(frames, "file").val] == names[10:]
+    other = frames[:9] + tuple(replace(frame, part="train") for frame in frames[9:10]) + frames[10:]
+    assert identity(frames, "file") == identity(other, "file")
+    moved = frames[:9] + tuple(replace(frame, part="validation") for frame in frames[9:10]) + frames[10:]
+    assert identity(frames, "file") != identity(moved, "file")
+    with pytest.raises(MilairError, match=f"nothing says whether {names[0]} is to learn from"):
+        split(tuple(replace(frame, part=None) for frame in frames), "file")
+    with pytest.raises(MilairError, match="all frames are of the part train"):
+        split(frames[:10], "file")
+    strange = tuple(replace(frame, label="new") if frame.part == "validation" else frame for frame in frames)
+    with pytest.raises(MilairError, match="class 'new' is only among the frames to judge by"):
+        split(strange, "file")

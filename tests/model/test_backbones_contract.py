@@ -1,0 +1,217 @@
+"""One contract for every backbone: torchvision's own map, frozen, as measured, and a head trains on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from milair import ConvHead, LinearHead, Recipe
+from milair.boxes import to_shares
+from milair.features import bank
+from milair.features.preprocessing import decode, normalise
+from milair.frames import sample
+from milair.frames.frame import Frame, Split
+from milair.model.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, _pool, build, load_state, measure
+from milair.model.heads import Heads
+from milair.training.train import _seeded, train
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Channels and cells of the last map of pictures of `size` (width, height), parameters without the classifier."""
+
+    channels: int
+    parameters: int
+    cells: tuple[int, int] = (3, 4)  # rows, columns
+    size: tuple[int, int] = (128, 96)
+    options: dict[str, bool] = field(default_factory=dict)  # of the torchvision model as its weights want it
+
+
+DOCUMENT = {
+    "vgg16": Known(512, 14_714_688),
+    "vgg19": Known(512, 20_024_384),
+    "efficientnet_v2_s": Known(1280, 20_177_488),
+    "efficientnet_v2_m": Known(1280, 52_858_356),
+    "mobilenet_v2": Known(1280, 2_223_872),
+    "mobilenet_v3_small": Known(576, 927_008),
+    "squeezenet1_0": Known(512, 735_424, cells=(5, 7)),
+    "squeezenet1_1": Known(512, 722_496, cells=(5, 7)),
+    "swin_b": Known(1024, 86_743_224),
+}
+INCEPTION = {"init_weights": False, "transform_input": True}
+CONTRACT = DOCUMENT | {  # and one of every other family that torchvision has
+    "alexnet": Known(256, 2_469_696, cells=(2, 3)),
+    "convnext_tiny": Known(768, 27_818_592),
+    "densenet121": Known(1024, 6_953_856),
+    "efficientnet_b0": Known(1280, 4_007_548),
+    "googlenet": Known(1024, 5_599_904, options=INCEPTION),
+    "inception_v3": Known(2048, 21_785_568, (3, 5), (224, 160), INCEPTION),
+    "maxvit_t": Known(512, 30_143_944, (7, 7), (224, 224)),  # it takes no other pictures
+    "mnasnet0_5": Known(1280, 937_512),
+    "regnet_y_400mf": Known(440, 3_903_144),
+    "resnet18": Known(512, 11_176_512),
+    "shufflenet_v2_x0_5": Known(1024, 341_792),
+    "swin_v2_t": Known(768, 27_582_570),
+}
+FLAT = ("squeezenet", "convnext", "maxvit")  # their classifiers flatten by themselves
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    known: Known
+    model: nn.Module  # torchvision's
+    backbone: Backbone  # of the same weights
+    pictures: Tensor  # noise; the same with a spot at its top right; and with one at its bottom left
+    plain: Tensor  # their maps as the weights were drawn
+    maps: Tensor  # and, where those fade, with BatchNorm statistics to match, as in a trained model
+
+
+@pytest.fixture(scope="module", params=CONTRACT)
+def case(request: pytest.FixtureRequest) -> Case:
+    """A torchvision model, and its backbone."""
+    name, known = request.param, CONTRACT[request.param]
+    width, height = known.size
+    rows, columns = known.cells
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None, **known.options).eval()
+    pictures = torch.randn(1, 3, height, width).repeat(3, 1, 1, 1)
+    pictures[1, :, : height // rows, -(width // columns) :] += 2
+    pictures[2, :, -(height // rows) :, : width // columns] += 2
+    backbone = build(name, "grid", model.state_dict())
+    plain = maps = backbone.map(pictures)
+    if plain.std() < 1e-3:  # faded, so that hardly anything could be asserted of it
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.train().momentum = 1.0
+        with torch.no_grad():
+            model(pictures)
+        backbone = build(name, "grid", model.eval().state_dict())
+        maps = backbone.map(pictures)
+    return Case(name, known, model, backbone, pictures, plain, maps)
+
+
+def own_logits(name: str, model: nn.Module, maps: Tensor) -> Tensor:
+    """What the model's own classifier makes of its backbone's maps, pooled as a backbone pools."""
+    if not name.startswith("squeezenet"):  # which pools after its classifier
+        maps = _pool(model, "own" if hasattr(model, "avgpool") else "global")(maps)
+    classifier = next(getattr(model, part) for part in ("classifier", "fc", "head") if hasattr(model, part))
+    logits: Tensor = classifier(maps if name.startswith(FLAT) else maps.flatten(1))
+    return logits.flatten(1)
+
+
+def test_its_own_classifier_makes_torchvisions_logits_of_its_map(case: Case) -> None:
+    """So the map is torchvision's own: no layer, no function in `forward` and no axis was lost on the way."""
+    with torch.no_grad():
+        expected = case.model(case.pictures)
+        assert torch.equal(own_logits(case.name, case.model, case.maps), expected)
+    assert expected.std() > 1e-6
+
+
+def test_its_map_is_pooled_and_measured(case: Case) -> None:
+    own = getattr(case.model, "avgpool", nn.AdaptiveAvgPool2d(7))
+    assert case.maps.shape == (3, case.known.channels, *case.known.cells)
+    for pooling, pool in {"grid": nn.AdaptiveAvgPool2d(7), "global": nn.AdaptiveAvgPool2d(1), "own": own}.items():
+        features = _pool(case.model, pooling)(case.maps)
+        assert torch.equal(features, pool(case.maps))
+        assert measure(case.name, pooling, case.known.size) == (features.shape[1:], case.known.parameters)
+
+
+def test_it_never_trains_and_each_picture_is_alone_in_its_batch(case: Case) -> None:
+    backbone = case.backbone
+    backbone.train()
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    before = {key: buffer.clone() for key, buffer in backbone.named_buffers()}
+    features = backbone(case.pictures[:1])
+    assert all(torch.equal(before[key], buffer) for key, buffer in backbone.named_buffers())
+    assert not features.requires_grad
+    assert features.isfinite().all()
+    among_others = backbone.pool(case.maps[:1])
+    assert torch.allclose(features, among_others, rtol=0, atol=1e-4 * float(features.abs().max()))
+
+
+def test_where_a_spot_moves_in_the_picture_the_change_moves_on_the_map(case: Case) -> None:
+    """Its centre, for random layers spread a change over most of so small a map."""
+    changes = (case.plain[1:] - case.plain[0]).abs().sum(1)
+    changes /= changes.sum((1, 2), keepdim=True)
+    rows, columns = case.known.cells
+    (top, right), (bottom, left) = zip(
+        (changes.sum(2) @ torch.linspace(0, 1, rows)).tolist(),
+        (changes.sum(1) @ torch.linspace(0, 1, columns)).tolist(),
+        strict=True,
+    )
+    assert bottom - top > 0.01
+    assert right - left > 0.01
+
+
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t"])
+def test_a_model_that_puts_channels_last_gives_them_first(name: str) -> None:
+    """The document's pool took swin's columns and channels for rows and columns, and left 8 numbers of it."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    backbone = build(name, "grid", model.state_dict())
+    pictures = torch.zeros(7, 3, 64, 96)
+    cells = [(row, column) for row in range(2) for column in range(3)]
+    for picture, (row, column) in zip(pictures[1:], cells, strict=True):
+        picture[:, 32 * row : 32 * (row + 1), 32 * column : 32 * (column + 1)] = 1  # one cell's share of the picture
+    maps = backbone.map(pictures)
+    with torch.no_grad():
+        assert torch.equal(maps, model.norm(model.features(pictures)).movedim(3, 1))
+    most_changed = (maps[1:] - maps[0]).abs().sum(1).flatten(1).argmax(1)
+    assert [divmod(int(cell), 3) for cell in most_changed] == cells
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "squeezenet1_1", "mobilenet_v2"])
+def test_real_weights_make_torchvisions_logits(real_weights: Path, frames: Split, name: str) -> None:
+    model = torchvision.models.get_model(name, weights=None).eval()
+    model.load_state_dict(torch.load(real_weights / f"{name}.pth", weights_only=True))
+    picture = normalise(decode(frames.train[0].path, (400, 255))[None] / 255, IMAGENET_MEAN, IMAGENET_STD)
+    maps = build(name, "grid", load_state(name, str(real_weights))).map(picture)
+    with torch.no_grad():
+        assert torch.equal(own_logits(name, model, maps), model(picture))
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """Eight small frames of the built-in sample to learn from, four to judge by."""
+    folder, size = tmp_path_factory.mktemp("sample"), (160, 90)
+    drawn = []
+    for number, label in enumerate(sample.CLASSES * 2):
+        picture, box = sample.draw(label, np.random.default_rng(number), size)
+        picture.save(folder / f"{number}.png")
+        drawn.append(Frame(folder / f"{number}.png", *size, label, to_shares(box, *size)))
+    return Split(tuple(drawn[:8]), tuple(drawn[8:]))
+
+
+@pytest.mark.parametrize("name", [*DOCUMENT, "convnext_tiny", "densenet121", "resnet18"])
+def test_a_backbone_trains_heads_for_an_epoch(
+    name: str, frames: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milair.model.backbones.build", cache(build))  # drawn once for both halves of the bank: seconds
+    recipe = Recipe(
+        backbone=name,
+        weights="random",
+        image_size="48x32",
+        augmentations=1,
+        batch_size=4,
+        epochs=1,
+        cls_head=LinearHead("8"),
+        reg_head=ConvHead(1, 8),
+    )
+    kept = bank.load(frames, sample.CLASSES, recipe, views=1, source="nowhere", folder=tmp_path, device=CPU)
+    (epoch,) = train(recipe, kept, CPU)
+    assert np.isfinite([epoch.train.loss, epoch.val.loss, epoch.score]).all()
+    with _seeded(recipe.seed, 0, CPU):
+        untrained = Heads(recipe, kept.shape, len(kept.classes)).state_dict()
+    moved = [key for key, value in epoch.heads.state_dict().items() if not torch.equal(value, untrained[key])]
+    assert {key.split(".")[0] for key in moved if key.endswith("weight")} == {"cls_head", "reg_head"}

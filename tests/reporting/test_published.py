@@ -1,0 +1,112 @@
+"""Runs of an earlier search as a study: each distinct recipe once, none pruned, none on weights that are not there."""
+
+import json
+from pathlib import Path
+
+import optuna
+import published
+import pytest
+from optuna.trial import TrialState
+from tiny import search
+
+from milair import space
+from milair.recipe import Recipe
+from milair.runs import recipes
+from milair.study import results as study
+from milair.study import storage
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    return published.make(tmp_path)
+
+
+def load(folder: Path) -> optuna.Study:
+    return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), "published")
+
+
+def trained(folder: Path) -> list[Recipe]:
+    return [Recipe.from_json(trial.user_attrs["recipe"]) for trial in load(folder).trials]
+
+
+def test_each_distinct_recipe_runs_once_and_those_without_weights_wait_for_their_file(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = space.load("published", tmp_path / "spaces").runs
+    one, other, conv = recipes(runs)
+    assert len(runs) == 4
+    assert search(options, "--json") == 0  # no --trials: all that can be run
+    told = json.loads(capsys.readouterr().out)
+    assert trained(tmp_path) == [one, conv]
+    file = tmp_path / "weights" / "squeezenet1_0.pth"
+    assert {"backbone": "squeezenet1_0", "file": str(file), "recipes": 1} in told["waiting_for"]
+    assert {row["backbone"] for row in told["waiting_for"]} == {"squeezenet1_0", "resnet18"}
+
+    assert search(options) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    published.give_weights(tmp_path, "squeezenet1_0")
+    assert search(options) == 0
+    assert trained(tmp_path) == [one, conv, other]
+    out = capsys.readouterr().out
+    assert f"resnet18           {tmp_path / 'weights' / 'resnet18.pth'}" in out
+    assert str(file) not in out
+    assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["pinned"] for trial in load(tmp_path).trials)
+
+    assert search(options, "--trials", "7", "--pruner", "none", "--sampler", "random") == 0
+    beyond = trained(tmp_path)[3:]
+    assert len(beyond) == 4
+    assert "resnet18" not in {recipe.backbone for recipe in beyond}
+
+
+def test_a_grid_without_weights_is_the_rest_of_the_grid(tmp_path: Path, options: list[str]) -> None:
+    chosen = space.load("published", tmp_path / "spaces")
+    every = study.configurations(chosen, {})
+    there = study.configurations(chosen, {"backbone": ["squeezenet1_0", "resnet18"]})
+    assert (len(every or []), len(there or [])) == (48, 16)
+    assert options
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_sampler_leaves_out_what_it_is_told_to(kind: str) -> None:
+    found = optuna.create_study(sampler=study.Sampler(kind, 0, {"x": {"a", "b"}}), direction="maximize")
+    for _ in range(30):
+        trial = found.ask()
+        drawn = trial.suggest_categorical("x", ["a", "b", "c", "d"])
+        extra = trial.suggest_float("y", 0, 1) if drawn == "c" else 0.5
+        found.tell(trial, extra)
+    assert {trial.params["x"] for trial in found.trials} == {"c", "d"}
+
+
+def test_a_narrowed_space_leaves_runs_out_and_a_run_outside_of_its_space_is_said(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(options, "--only", "cls_head.type=conv", "--epochs", "1") == 0
+    assert [recipe.cls_head.type for recipe in trained(tmp_path)] == ["conv"]
+    table = tmp_path / "spaces" / "published.csv"
+    table.write_text(table.read_text().replace("linear,8", "linear,9"))
+    capsys.readouterr()
+    assert search(options, "--name", "another") == 1
+    assert "cls_head.widths='9' is not in the space" in capsys.readouterr().err
+
+
+def test_the_sample_keeps_its_quick_settings_where_the_space_does_not_vary_them() -> None:
+    from milair.study import session as setup
+
+    chosen = space.load("backbones", space.default_folder())
+    made = setup.new_settings(chosen, setup.SAMPLE, setup.read_frames(setup.SAMPLE))
+    assert "backbone" not in made.overrides
+    assert made.overrides["epochs"] == setup.SAMPLE_OVERRIDES["epochs"]
+
+
+def test_spaces_import_the_files_beside_them(tmp_path: Path) -> None:
+    for name, width in (("one", 4), ("other", 8)):  # two folders with files of the same names
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "shared.py").write_text(f"WIDTH = '{width}'")
+        (folder / "wide.py").write_text(
+            "from milair import LinearHead, Recipe\nfrom .shared import WIDTH\n"
+            "BASELINE = Recipe(cls_head=LinearHead(WIDTH))\n"
+            "def space(trial):\n    return BASELINE\n"
+        )
+    widths = [space.load("wide", tmp_path / name).baseline.cls_head for name in ("one", "other", "one")]
+    assert [str(head) for head in widths] == ["linear 4", "linear 8", "linear 4"]

@@ -1,0 +1,127 @@
+"""Searches whose study lives in a real PostgreSQL server: kills, a server that fails, a password that nobody sees."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import pytest
+import tiny
+from faults import Place, Storm, assert_whole, until
+
+from milair.errors import MilairError
+from milair.retrain import main
+from milair.study import storage
+
+if TYPE_CHECKING:
+    from postgres import Server
+
+pytest_plugins = ["postgres"]
+
+TWO = ("--devices", "cpu,cpu")
+LONG = ("--set", "epochs=60", "--set", "patience=60", "--pruner", "none")
+
+
+@pytest.fixture
+def place(server: Server, tmp_path: Path) -> Place:
+    return Place(tmp_path, url=server.database())
+
+
+def a_trial_is_finished_and_another_runs(place: Place) -> bool:
+    states = place.states()
+    return states["COMPLETE"] > 0 and states["RUNNING"] > 0
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.faults
+def test_kills_at_random_moments_lose_no_trial(place: Place) -> None:
+    storm = Storm(place, 30, total=4, longest=4, epochs=30)
+    assert_whole(storm.run(), storm.total)
+
+
+def test_a_server_that_fails_ends_a_search_in_one_line_and_the_next_finishes_it(
+    place: Place, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with place.search(*TWO, *LONG, "--trials", "3") as search:
+        assert until(lambda: a_trial_is_finished_and_another_runs(place) or search.over)
+        before = place.finished()
+        server.stop("immediate")
+        try:
+            assert search.end(60) == 1
+            assert search.alone(20)
+        finally:
+            server.start()
+        assert search.errors.startswith("milair: ")
+        assert search.errors.count("\n") == 1
+        assert "connection" in search.errors
+        assert server.password not in search.output + search.errors
+    assert tiny.search([*place.options, *LONG, "--trials", "3"]) == 0
+    said = "".join(capsys.readouterr())
+    assert server.password not in said
+    _, *retrain = shlex.split(said[said.index("next\n") :].splitlines()[1])
+    assert before.items() <= place.finished().items()
+    assert_whole(place.trials(), 3)
+    monkeypatch.setenv("PGPASSWORD", server.password)
+    assert main(retrain[2:]) == 0
+
+
+@pytest.mark.faults
+def test_two_searches_of_one_study_share_its_total_and_one_ends_without_the_other(place: Place) -> None:
+    options = (*LONG, "--trials", "4")
+    with place.search(*options) as one, place.search(*options) as other:
+        assert until(lambda: place.states()["RUNNING"] == 2 or one.over or other.over)
+        one.process.send_signal(signal.SIGTERM)
+        assert one.end() == 128 + signal.SIGTERM
+        assert place.states()["RUNNING"] <= 1
+        assert other.end() == 0
+    assert_whole(place.trials(), 4)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seconds", [0, 1, 5])
+def test_a_server_that_restarts_in_the_middle_of_a_search_loses_no_trial(
+    place: Place, server: Server, seconds: float
+) -> None:
+    total = 0
+    for _ in range(3):
+        total += 4
+        with place.search(*TWO, *LONG, "--trials", str(total)) as search:
+            assert until(lambda: place.states()["RUNNING"] > 0 or search.over)
+            time.sleep(random.uniform(0, 8))
+            before = place.finished()
+            server.stop("immediate")
+            time.sleep(seconds)
+            server.start()
+            status = search.end()
+            assert search.errors.count("\n") == status, search.errors
+        assert before.items() <= place.finished().items()
+    with place.search(*TWO, *LONG, "--trials", str(total)) as search:
+        assert search.end() == 0, search.errors
+    assert before.items() <= place.finished().items()
+    assert_whole(place.trials(), total)
+
+
+def test_connections_that_the_server_closed_while_they_idled_are_opened_again(server: Server) -> None:
+    study = optuna.create_study(storage=storage.open_storage(server.database()))
+    server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname <> 'postgres'")
+    with storage.alone(study):
+        study.add_trial(optuna.create_trial(value=1))
+    assert study.best_value == 1
+
+
+@pytest.mark.parametrize("wrong", ["password", "database"])
+def test_a_server_that_refuses_is_quoted_in_one_line(server: Server, wrong: str) -> None:
+    url = server.url("nowhere" if wrong == "database" else "postgres")
+    with pytest.raises(MilairError) as caught:
+        storage.open_storage(url if wrong == "database" else url.replace(server.password, server.password.upper()))
+    said = str(caught.value)
+    refused = 'database "nowhere" does not exist' if wrong == "database" else 'authentication failed for user "milair"'
+    assert refused in said
+    assert "\n" not in said
+    assert server.password not in said.lower()

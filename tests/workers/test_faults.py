@@ -1,0 +1,212 @@
+"""What a study is worth after kills: nothing lost, nothing changed, nothing twice, the total exact."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from faults import SEED, STORM_SPACE, STUDY, Place, Storm, assert_whole, files, rush, until
+
+from milair.study import storage
+from milair.workers.worker import Job
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_ten_times_four_processes_run_each_of_300_queued_trials_once(tmp_path: Path) -> None:
+    seconds = [rush(storage.default_url(tmp_path / str(number)), trials=300) for number in range(10)]
+    print(f"300 trials in 4 processes took {min(seconds):.1f} to {max(seconds):.1f} s")
+
+
+def assert_survives(storm: Storm) -> None:
+    trials = storm.run()
+    assert_whole(trials, storm.total)
+    assert storm.spoilt_banks() == []
+    database = sqlite3.connect(storm.place.folder / "studies" / "milair.db")
+    assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    database.close()
+
+
+def test_a_study_survives_a_few_kills(tmp_path: Path) -> None:
+    fewer_banks = STORM_SPACE.replace(', "160x112", "192x128", "224x144"', "")
+    assert_survives(Storm(Place(tmp_path, text=fewer_banks), kills=3, longest=3, total=4, epochs=30))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_a_study_survives_sixty_kills(tmp_path: Path) -> None:
+    storm = Storm(Place(tmp_path, text=STORM_SPACE), kills=60)
+    assert_survives(storm)
+    assert storm.hits["during a trial"] >= 20
+    assert storm.hits["during a bank"] >= 1
+
+
+def told(place: Place) -> list[object]:
+    """What a study found, but for how long it took and who ran it."""
+    names = ("recipe", "curves", "iou", "accuracy", "epoch", "epochs")
+    return [
+        [trial.number, trial.params, trial.state, trial.value, trial.intermediate_values]
+        + [trial.user_attrs[name] for name in names]
+        for trial in place.trials()
+    ]
+
+
+def test_a_seed_gives_the_same_study_even_when_it_is_killed_on_its_way(tmp_path: Path) -> None:
+    fixed = ("--trials", "5", "--seed", "5", "--set", "epochs=20", "--set", "patience=20")
+    peaceful, killed = (Place(tmp_path / name) for name in ("peaceful", "killed"))
+    assert tiny.search([*peaceful.options, *fixed]) == 0
+
+    def runs(number: int) -> bool:
+        """Whether that trial, or a later one, is running."""
+        return killed.states()["RUNNING"] > 0 and len(killed.trials()) > number
+
+    with killed.search(*fixed) as search:
+        assert until(lambda: runs(1) or search.over)
+        search.workers()[0].kill()
+        assert until(lambda: runs(3) or search.over)
+        search.workers()
+        search.process.kill()
+        assert search.end() == -9
+        assert search.alone(10), "a worker outlives its supervisor"
+        assert "worker cpu died (killed by SIGKILL)" in search.output
+        assert "another starts (1 of 3)" in search.output
+        assert search.errors == ""
+    assert 1 <= len(killed.finished()) < 5
+    assert killed.states()["RUNNING"] == 0
+    assert tiny.search([*killed.options, *fixed]) == 0
+    assert_whole(killed.trials(), 5)
+    assert told(killed) == told(peaceful)
+    assert files(killed.banks) == files(peaceful.banks)
+
+
+# A study in peace, and one whose worker is killed at the very moment in which it is to learn that its trial loses.
+JUDGED = """
+import os, sys
+from pathlib import Path
+import optuna, torch
+from milair.study import queue, storage
+from milair.study.objective import objective
+
+class Pruner(optuna.pruners.MedianPruner):
+    deadly = False
+
+    def prune(self, study, trial):
+        loses = super().prune(study, trial)
+        if loses and self.deadly:
+            os.kill(os.getpid(), 9)
+        return loses
+
+def run(name, deadly=False):
+    "What a study of that name comes to in a process of its own; its exit status."
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    database = storage.open_storage(storage.default_url(folder))
+    study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
+    study.pruner = Pruner(n_startup_trials=1, n_warmup_steps=10)
+    study.pruner.deadly = deadly
+    if not study.trials:
+        for widths, alpha in (("16", 0.9), ("4", 0.5), ("4", 0.6), ("4", 0.7)):
+            study.enqueue_trial({"cls_head.widths": widths, "alpha": alpha})
+    made = objective("tiny", data=folder / "frames", views=2, device="cpu", spaces=folder / "spaces",
+                     bank=folder / "banks", overrides={"epochs": "15", "patience": "15"})
+    queue.run(study, made, queue.Draw(goal=4))
+    print([(trial.state.name, trial.value, trial.intermediate_values) for trial in study.trials], flush=True)
+    os._exit(0)
+
+torch.set_num_threads(1)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+folder = Path(sys.argv[1])
+assert run("peaceful") == 0
+assert run("killed", deadly=True) == 9
+assert run("killed") == 0
+"""
+
+
+def test_a_trial_whose_worker_dies_as_it_is_judged_is_judged_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", JUDGED, str(Place(tmp_path).folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    peaceful, killed = done.stdout.splitlines()
+    assert "PRUNED" in peaceful
+    assert killed == peaceful
+
+
+# Processes that are killed while they create a database; whoever comes next creates it, or finds it.
+CREATED = """
+import os, random, sys, time
+from pathlib import Path
+import optuna
+from milair.study import storage
+from milair.workers.worker import Job
+
+chance = random.Random(int(sys.argv[2]))
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+for number in range(int(sys.argv[3])):
+    url = storage.default_url(Path(sys.argv[1], str(number)))
+    child = os.fork()
+    if not child:
+        storage.open_storage(url)
+        time.sleep(60)
+    time.sleep(chance.uniform(0, 0.2))
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    child = os.fork()
+    if not child:
+        optuna.create_study(storage=storage.open_storage(url)).ask()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, number
+"""
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.faults)])
+def test_a_database_that_was_killed_while_it_was_being_created_is_created(tmp_path: Path, times: int) -> None:
+    command = [sys.executable, "-c", CREATED, str(tmp_path), str(SEED), str(times)]
+    print(f"MILAIR_FAULTS_SEED={SEED}")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# A worker as a search has it, which says how much memory it holds after each trial.
+WORKER = """
+import json, os, sys
+import psutil
+from milair.workers.worker import Events, Job, work
+
+class Watch(Events):
+    def trial(self, trial):
+        print(psutil.Process().memory_info().rss // 1024, flush=True)
+
+work(Job(**json.loads(sys.argv[1])), Watch(open(os.devnull, "w")))
+"""
+
+
+@pytest.mark.faults
+def test_two_hundred_trials_in_one_worker_take_no_more_memory_than_twenty(tmp_path: Path) -> None:
+    place = Place(tmp_path, text=STORM_SPACE.replace(", step=0.1", ""))
+    assert tiny.search([*place.options, "--trials", "1"]) == 0
+    job = Job(
+        storage=place.url,
+        study=STUDY,
+        space=str(place.space),
+        device="cpu",
+        threads=1,
+        bank=str(place.banks),
+        bank_quota=20,
+        goal=201,
+        deadline=1e9,
+        share=1000,
+        sampler="tpe",
+        pruner="median",
+        seed=0,
+        debug=False,
+    )
+    command = [sys.executable, "-c", WORKER, json.dumps(job.to_json())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    held = [int(line) / 1024 for line in done.stdout.splitlines()]
+    print("MB after 1, 20, 50, 100, 150 and 200 trials:", [round(held[n - 1]) for n in (1, 20, 50, 100, 150, 200)])
+    assert len(held) == 200
+    assert max(held[180:]) - held[19] < 30
