@@ -72,7 +72,7 @@ class Started(subprocess.Popen[str]):
 
 
 def test_processes_that_create_one_fresh_database_do_not_collide(url: str) -> None:
-    code = "import sys; from milair import storage; print('ready'); input(); storage.open_storage(sys.argv[1])"
+    code = "import sys; from milair.study import storage; print('ready'); input(); storage.open_storage(sys.argv[1])"
     with ExitStack() as block:
         processes = [block.enter_context(Started(code, url)) for _ in range(4)]
         for process in processes:
