@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,3 +77,12 @@ def memory(device: torch.device) -> int:
         return int(torch.cuda.get_device_properties(device).total_memory)
     limits = [Path(file).read_text().strip() for file in _CGROUP_LIMITS if Path(file).is_file()]
     return min([int(psutil.virtual_memory().total), *(int(limit) for limit in limits if limit.isdecimal())])
+
+
+def peak_memory(device: torch.device) -> tuple[float, float]:
+    """Peak MB of this process since it began (a trial's own share cannot be told), and of the GPU."""
+    import torch
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+    gpu = torch.cuda.max_memory_allocated(device) / 1024**2 if device.type == "cuda" else 0.0
+    return round(peak, 1), round(gpu, 1)
