@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from milair.boxes import to_pixels
 from milair.errors import MilairError, first_line
 from milair.features.preprocessing import decode, normalise
-from milair.frames.pictures import scan
+from milair.frames.pictures import look_at
 from milair.model import backbones
 from milair.model.heads import Heads
 from milair.recipe import Recipe
@@ -68,7 +68,7 @@ class Detector(nn.Module):
             for path, share, label, box in zip(
                 batch, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
             ):
-                known = scan(path)
+                known = look_at(path)
                 yield Prediction(path, self.classes[label], share, to_pixels(box, known.width, known.height))
 
 
