@@ -1,7 +1,7 @@
 """What the commands do, as functions that return values: search, retrain, report, load, predict, and an objective."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -10,23 +10,25 @@ import optuna
 
 from milair.console import summary
 from milair.console.progress import Progress
-from milair.errors import MilairError, UsageError
+from milair import __version__
+from milair.errors import UsageError
 from milair.features.quota import QUOTA
 from milair.space import Space, default_folder
 from milair.space import load as load_space
 from milair.study import lock, queue, samplers, searching, storage
 from milair.study.objective import Objective
 from milair.study.pruners import pruner as pruner_by_name
-from milair.study.results import EXHAUSTED, GOAL, finished
+from milair.study.results import EXHAUSTED, GOAL, finished, pick
 from milair.study.searching import Plan, Search
 from milair.study.session import Session, data_place, open_session
-from milair.study.settings import SAMPLE, most_views
+from milair.study.settings import SAMPLE, TRAINING, most_views
 from milair.training import devices as devices_
-from milair.workers.local import Workers, names
+from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.model.detector import Detector, Prediction
     from milair.study.retraining import Retrained
+    from milair.training.trainer import Trainer
 
 _TRIALS, _SAMPLE_TRIALS = 40, 12
 
@@ -41,8 +43,7 @@ class Result:
 
     @property
     def study(self) -> optuna.Study:
-        assert self.session.study is not None
-        return self.session.study
+        return _study_of(self.session)
 
 
 def search(
@@ -81,7 +82,7 @@ def search(
     with Workers(places, threads, debug) as workers:  # which import torch while the frames are read
         database = storage.open_storage(url or storage.default_url(studies))
         name = name or f"{chosen.name}@{Path(data_place(data)).name}"
-        console.say(f"study {name} in {storage.shown(database.url)}\n{chosen.question}\n")
+        console.say(f"milair {__version__}, study {name} in {storage.shown(database.url)}\n{chosen.question}\n")
         if copy_from == name:
             raise UsageError(f"--copy-from {name}: that is the study itself; --name NAME names the new one")
         old = None if copy_from is None else storage.load_study(database, copy_from)
@@ -139,10 +140,7 @@ def _run(search: Search, console: Progress) -> str:
 
 
 def _take_over(session: Session, old: optuna.Study, console: Progress) -> None:
-    trainer = _trainer(session, "cpu")
-    assert session.study is not None
-    assert session.space is not None
-    copied, others = queue.take_over(session.study, old, session.space, session.settings, trainer.weights)
+    copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
     console.say(f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit")
     for line in others[:3]:
         console.say(f"         {line}")
@@ -174,21 +172,41 @@ def retrain(
     on: str = "train",
     seeds: int = 1,
     out: Path | None = None,
-    data: str | Path | None = None,
-    weights: str | None = None,
     device: str = "auto",
     studies: Path = Path("studies"),
     url: str | None = None,
     bank: Path | None = None,
     bank_quota: float = QUOTA,
     console: Progress | None = None,
+    **moved: Any,
 ) -> "list[Retrained]":
-    """Train the best trial of a study again, or that of a number, and save its models; see study/retraining.py."""
+    """Train the best trial of a study again, or that of a number, and save a model for each of `seeds` seeds.
+
+    `on`: "train", or "all" frames. `out`: the folder of the first model; else models/NAME-TRIAL in `studies`. `moved`
+    may say where `data` and `weights` lie now."""
     from milair.study import retraining
 
     console = console or Progress()
-    session = _open(study, studies, url, console, data=data, weights=weights)
-    return retraining.retrain(session, trial, on, seeds, out, studies, console...)
+    session = open_session(None, _study(study, studies, url), progress=console.features, **moved)
+    chosen = pick(_study_of(session), trial)
+    name = _study_of(session).study_name
+    console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
+    if session.settings.training != TRAINING:
+        console.say(f"the study is of an incompatible version ({session.settings.training}, now {TRAINING}): its scores do not repeat")
+    trainer = _trainer(session, device, bank, bank_quota, everything=on == "all", progress=console.features)
+    models = []
+    for model in retraining.retrain(
+        session,
+        trainer,
+        chosen,
+        out or summary.model_folder(studies / "models", name, chosen.number),
+        seeds=seeds,
+        everything=on == "all",
+        listen=lambda recipe, epoch: console.advance(f"seed {recipe.seed}", epoch.number, recipe.epochs, epoch.score),
+    ):
+        console.say(f"{model}\nsaved in {model.folder}")
+        models.append(model)
+    return models
 
 
 def load(folder: str | Path, device: str = "auto") -> "Detector":
@@ -215,10 +233,19 @@ def report(
     spaces: Path | None = None,
     console: Progress | None = None,
 ) -> Path:
-    """Write a study as one HTML page and as Markdown; the page's path."""
-    from milair.reporting import report
+    """Write a study as one HTML page and as Markdown, compared with another study on the same frames if `against`
+    names one; the page's path."""
+    from milair.reporting import report as reporting
 
-    ...
+    console = console or Progress()
+    sessions = []
+    for name in [study] if against is None else [study, against]:
+        opened = _study(name, studies, url)
+        session = open_session(None, opened, data=data, progress=console.features)
+        chosen = load_space(session.settings.space, spaces or default_folder()).narrowed(session.settings.only)
+        sessions.append(replace(session, space=chosen))
+    folder = out or studies / "reports" / _study_of(sessions[0]).study_name
+    return reporting.write(folder, *sessions)
 
 
 def objective(
@@ -237,7 +264,25 @@ def objective(
     return Objective(session, _trainer(session, device, bank))
 
 
-def _trainer(session: Session, device: str, bank: Path | None = None) -> Any:
+def _study(name: str, studies: Path, url: str | None) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return storage.load_study(storage.open_storage(url or storage.default_url(studies), create=False), name)
+
+
+def _study_of(session: Session) -> optuna.Study:
+    assert session.study is not None
+    return session.study
+
+
+def _trainer(
+    session: Session,
+    device: str,
+    bank: Path | None = None,
+    quota: float = QUOTA,
+    *,
+    everything: bool = False,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> "Trainer":
     from milair.training.trainer import Trainer
 
-    return Trainer(session.inputs(bank), devices_.open_device(device))
+    return Trainer(session.inputs(bank, quota, everything), devices_.open_device(device), progress)

@@ -1,19 +1,10 @@
 """`python -m milair.report`: a study as one page, with its noise, and beside an earlier search if its space has one."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from milair import __version__
 from milair.console import cli
-from milair.errors import UsageError
-
-if TYPE_CHECKING:
-    from milair.console.progress import Progress
-    from milair.reporting.evidence import Evidence
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -32,42 +23,18 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def command(options: argparse.Namespace) -> None:
-    from milair.console.progress import Progress
-    from milair.reporting import comparisons, page, sections
+    from milair import api
 
-    console = Progress()
-    evidence = _evidence(options, options.study, console)
-    other = None if options.against is None else _evidence(options, options.against, console)
-    if other is not None and not comparisons.comparable(evidence, other):
-        raise UsageError(f"--against {options.against}: it learned from other frames, or was judged by other ones")
-    name = evidence.study.study_name
-    out = options.out or options.studies / "reports" / name
-    out.mkdir(parents=True, exist_ok=True)
-    text = sections.report(evidence, other, out, __version__)
-    (out / "report.md").write_text(text, encoding="utf-8")
-    html = page.to_html(text, f"{name}, a report of milair", out)
-    (out / "report.html").write_text(html, encoding="utf-8")
-    console.say(f"{out / 'report.html'} ({len(html) / 1e6:.1f} MB, opens without a network) and {out / 'report.md'}")
-
-
-def _evidence(options: argparse.Namespace, study_name: str, console: Progress) -> Evidence:
-    """Of a study whose frames and whose space are still what they were. MilairError if not."""
-    from dataclasses import replace
-
-    from milair import space
-    from milair.frames import split
-    from milair.reporting.evidence import Evidence
-    from milair.study import results as study
-    from milair.study import session as setup
-    from milair.study import storage
-
-    found = storage.load_study(storage.open_storage(cli.storage_url(options), create=False), study_name)
-    settings = study.stored_settings(found)
-    settings = replace(settings, data=setup.data_place(options.data) if options.data else settings.data)
-    frames = setup.read_frames(settings.data, settings.objects, console.features)
-    settings.refuse_difference(setup.same_settings(settings, frames), found.study_name)
-    chosen = space.load(settings.space, options.spaces or space.default_folder()).narrowed(settings.only)
-    return Evidence(found, chosen, split.split(frames.labelled, settings.split_kind), frames.classes)
+    page = api.report(
+        options.study,
+        against=options.against,
+        out=options.out,
+        data=options.data,
+        studies=options.studies,
+        url=options.storage,
+        spaces=options.spaces,
+    )
+    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB, opens without a network) and {page.with_suffix('.md')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

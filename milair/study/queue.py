@@ -13,7 +13,7 @@ from milair.study.lock import SEARCH, Hold
 from milair.study.objective import PINNED
 from milair.study.results import finished, stored_settings
 from milair.study.samplers import Parameters
-from milair.study.settings import Settings
+from milair.study.session import Session
 from milair.study.storage import of
 
 _COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
@@ -70,12 +70,15 @@ def put_back(hold: Hold, dry_run: bool = False) -> list[int]:
 
 
 def take_over(
-    study: optuna.Study, old: optuna.Study, space: Space, settings: Settings, weights: Callable[[Recipe], str]
+    session: Session, old: optuna.Study, weights: Callable[[Recipe], str]
 ) -> tuple[int, list[str]]:
-    """Copy the finished trials of another study that this one could have had. How many, and why others do not fit.
+    """Copy the finished trials of another study that the session's could have had. How many, and why others do not fit.
 
     What this one has already, with the same seed, is not copied: it would count as another seed's.
     `weights` gives the fingerprint of a recipe's weights. MilairError if the studies are of other frames."""
+    study, space, settings = session.study, session.space, session.settings
+    assert study is not None
+    assert space is not None
     stored_settings(old).refuse_difference(
         settings, old.study_name, names=_COMPARABLE, so="none of its trials fit"
     )

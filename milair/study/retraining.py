@@ -1,6 +1,6 @@
 """A trial trained again, by the same code and seed, and its models kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from milair.model import backbones, detector
 from milair.model.detector import Detector
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
-from milair.study.results import pick
 from milair.study.session import Session
 from milair.training import devices
 from milair.training.train import new_heads, train
@@ -43,39 +42,30 @@ class Retrained:
 
 def retrain(
     session: Session,
+    trainer: Trainer,
+    trial: FrozenTrial,
     folder: Path,
     *,
-    trial: int | None = None,
-    everything: bool = False,
     seeds: int = 1,
-    device: str = "auto",
-    banks: Path | None = None,
-    quota: float = 20,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    everything: bool = False,
     listen: Callable[[Recipe, Epoch], None] = lambda *_: None,
-) -> list[Retrained]:
-    """Train the best trial, or that of a number, `seeds` times, and save each model: in `folder`, `folder`-seed33 ….
+) -> Iterator[Retrained]:
+    """Train a trial's recipe with so many seeds, and save each model: in `folder`, `folder`-seed33 ….
 
-    `everything`: on validation frames as well, for as many epochs as were best. MilairError if the trial was never
-    trained, or its weights are not those of the trial."""
+    `everything`: validation frames were given to the trainer as well; for as many epochs as were best. MilairError if
+    the weights are not those of the trial."""
     if everything and seeds > 1:
         raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
-    assert session.study is not None
-    chosen = pick(session.study, trial)
-    stored = chosen.user_attrs
+    stored = trial.user_attrs
     recipe = Recipe.from_json(stored["recipe"])
     if everything:  # nothing is held back to tell when to stop: stop where the trial was best
         recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
-    trainer = Trainer(session.inputs(banks, quota, everything), devices.open_device(device), progress)
     if trainer.weights(recipe) != stored["weights"]:
         raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
-    models = []
     with devices.with_threads(stored["device"]["threads"]):
         for seed in range(recipe.seed, recipe.seed + seeds):
             place = folder if seed == recipe.seed else folder.with_name(f"{folder.name}-seed{seed}")
-            seeded = replace(recipe, seed=seed)
-            models.append(_train(session, trainer, seeded, chosen, everything, place, listen))
-    return models
+            yield _train(session, trainer, replace(recipe, seed=seed), trial, everything, place, listen)
 
 
 def spread(models: list[Retrained]) -> str:
