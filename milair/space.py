@@ -46,8 +46,8 @@ class Space:
     question: str
     baseline: Recipe
     function: Callable[[Trial], Recipe]
-    runs: Sequence[Run] = ()
-    claims: Sequence[Claim] = ()
+    first: Sequence[Recipe] = ()
+    sections: Sequence[Any] = ()
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
     def __call__(self, trial: Trial) -> Recipe:

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pandas as pd
-import torch
-from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
 from milair.console.cli import shown
-from milair.console.progress import describe, duration
-from milair.features.bank import Bank, Part
+from milair.frames import split
 from milair.frames.frame import Split
-from milair.model import backbones, heads
-from milair.recipe import Recipe
-from milair.space import Space
-from milair.study.results import GOAL, finished, published, ranked, state
-from milair.study.session import Setup
-from milair.training import metrics
-from milair.training.train import train
+from milair.recipe import describe as describe_recipe
+from milair.study.queue import first
+from milair.study.results import GOAL, duration, finished, ranked, state
+from milair.study.session import Session
+from milair.training.chance import chance_baseline
 
 _TOP = 5
 
 
 def summary(
-    study: optuna.Study, location: str, split: Split | None, waiting_for: list[dict[str, Any]] | None = None
+    study: optuna.Study, location: str, val: Split | None, waiting_for: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The state of a study as plain JSON; "learned_nothing" is None where its frames are gone."""
+    """The state of a study as plain JSON; "chance_baseline" is None where its frames are gone."""
     trials = study.get_trials(deepcopy=False)
     return {
         "study": study.study_name,
@@ -40,7 +36,7 @@ def summary(
         "goal": study.user_attrs.get(GOAL),
         "finished": len(finished(study)),
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
-        "learned_nothing": None if split is None else metrics.learned_nothing(split),
+        "chance_baseline": None if val is None else chance_baseline(val),
         "best": [_row(trial) for trial in ranked(study)[:_TOP]],
         "trouble": [
             {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
@@ -51,12 +47,27 @@ def summary(
     }
 
 
-def waiting_for(space: Space, setup: Setup) -> list[dict[str, Any]]:
-    """Backbones without weights: the file that each waits for, and how many published recipes wait with it."""
-    recipes = Counter(parameters.get("backbone") for parameters in published(space)) if space.runs else Counter()
+def describe(session: Session, devices: Sequence[str], threads: int) -> str:
+    """The data, the weights and the devices of a search, in a few lines."""
+    settings, baseline = session.settings, session.recipe(session.space.baseline) if session.space else None
+    fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
+    random = baseline is not None and baseline.weights == "random"
+    lines = [
+        session.frames.describe(),
+        split.describe(session.split, settings.split),
+        f"weights  {'random (seeded)' if random else f'pretrained ({settings.source})'}",
+        f"devices  {', '.join(devices)}; threads for each: {threads}",
+    ]
+    return "\n".join(lines + ([f"fixed    {fixed}"] if fixed else []))
+
+
+def waiting_for(session: Session) -> list[dict[str, Any]]:
+    """Backbones without weights: the file that each waits for, and how many of the space's first recipes wait with it."""
+    space = session.space
+    recipes = Counter(point.get("backbone") for point in first(space)) if space and space.first else Counter()
     return [
         {"backbone": name, "file": str(file), "recipes": recipes[name]}
-        for name, file in setup.settings.lacking().items()
+        for name, file in session.settings.lacking().items()
     ]
 
 
@@ -70,7 +81,7 @@ def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path 
         table["time"] = [duration(seconds) for seconds in table["seconds"]]
         columns = ["trial", "score", "iou", "accuracy", "epoch", "parameters", "time", "heads"]
         lines += [table.to_string(columns=columns, index=False, float_format="{:.4f}".format)]
-    if found["learned_nothing"] is not None:
+    if found["chance_baseline"] is not None:
         lines += [
             f"score of having learned nothing: {found['learned_nothing']:.4f} (the most frequent class, the mean box)"
         ]
@@ -108,27 +119,6 @@ def dimensions(space: dict[str, Any]) -> list[str]:
     return [f"  {name:<18} {_domain(domain)}" for name, domain in space.items()]
 
 
-def dry_run(space: Space, setup: Setup, seed: int) -> str:
-    """A space's dimensions, one recipe drawn from it, and what that would cost; a few steps are timed, none kept."""
-    lines = ["", space.question, "", "dimensions", *dimensions(space.dimensions())]
-    trial = optuna.create_study(sampler=RandomSampler(seed=seed)).ask()
-    recipe = setup.recipe(space(trial))
-    lines += ["", "one recipe of it"] + [f"  {name:<18} {value}" for name, value in recipe.to_json().items()]
-    size = heads.size(recipe, len(setup.frames.classes))
-    shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
-    bank, training = setup.bank_bytes(recipe), heads.training_bytes(recipe, len(setup.frames.classes))
-    epoch = _epoch_seconds(recipe, setup, shape)
-    lines += [
-        "",
-        "its cost",
-        f"  {'parameters':<18} {size.total:,} of which {size.trainable:,} are trained ({size.megabytes:.1f} MB)",
-        f"  {'memory':<18} {bank / 1e6:.0f} MB of features, {training / 1e6:.0f} MB to train the heads",
-        f"  {'time':<18} {epoch:.2f} s an epoch on {setup.device}: "
-        f"{duration(epoch * recipe.epochs)} for {recipe.epochs}, less where patience or pruning ends it",
-    ]
-    return "\n".join(lines)
-
-
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     kept = trial.user_attrs
     return {
@@ -139,7 +129,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "epoch": kept["epoch"],
         "parameters": kept["parameters"]["total"],
         "seconds": kept["seconds"],
-        "heads": describe(kept["recipe"], trial.params),
+        "heads": describe_recipe(kept["recipe"], trial.params),
         "recipe": kept["recipe"],
     }
 
@@ -167,16 +157,3 @@ def _domain(domain: dict[str, Any]) -> str:
     low, high = domain.get("int") or domain["float"]
     step = f" by {domain['step']}" if domain["step"] not in (None, 1) else ""
     return f"{low} to {high}{step}{', log scale' if domain['log'] else ''}"
-
-
-def _epoch_seconds(recipe: Recipe, setup: Setup, shape: tuple[int, int, int]) -> float:
-    """The second of two short epochs on made-up features, scaled to the length of a real one."""
-    few = min(len(setup.split.train), 4 * recipe.batch_size)
-    features = torch.randn(2, few, *shape, device=setup.device)
-    seen = torch.ones(2, few, dtype=torch.bool, device=setup.device)
-    labels = torch.arange(few, device=setup.device) % len(setup.frames.classes)
-    part = Part(features, torch.rand(2, few, 4, device=setup.device), seen, labels)
-    bank = Bank(part, part, setup.frames.classes, (), ())
-    short = recipe.override({"augmentations": "1", "epochs": "2"})
-    *_, last = train(short, bank, setup.device)
-    return last.seconds / few * len(setup.split.train) * recipe.augmentations
