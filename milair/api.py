@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from milair import __version__
 from milair.console import summary
 from milair.console.progress import Progress
-from milair import __version__
 from milair.errors import UsageError
 from milair.features.quota import QUOTA
-from milair.space import Space, default_folder
+from milair.space import default_folder
 from milair.space import load as load_space
-from milair.study import lock, queue, samplers, searching, storage
+from milair.study import lock, queue, samplers, storage
 from milair.study.objective import Objective
 from milair.study.pruners import pruner as pruner_by_name
 from milair.study.results import EXHAUSTED, GOAL, finished, pick
@@ -160,7 +160,9 @@ def dry_run(
     from milair.console.costs import costs
 
     console = console or Progress()
-    session = open_session(load_space(space, spaces or default_folder()), None, data=data, progress=console.features, **choices)
+    session = open_session(
+        load_space(space, spaces or default_folder()), None, data=data, progress=console.features, **choices
+    )
     console.say(summary.describe(session, [device], devices_.threads(1)))
     return costs(session, _trainer(session, device), seed)
 
@@ -192,7 +194,10 @@ def retrain(
     name = _study_of(session).study_name
     console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
     if session.settings.training != TRAINING:
-        console.say(f"the study is of an incompatible version ({session.settings.training}, now {TRAINING}): its scores do not repeat")
+        console.say(
+            f"the study is of an incompatible version ({session.settings.training}, now {TRAINING}): "
+            "its scores do not repeat"
+        )
     trainer = _trainer(session, device, bank, bank_quota, everything=on == "all", progress=console.features)
     models = []
     for model in retraining.retrain(

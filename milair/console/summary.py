@@ -62,7 +62,7 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
 
 
 def waiting_for(session: Session) -> list[dict[str, Any]]:
-    """Backbones without weights: the file that each waits for, and how many of the space's first recipes wait with it."""
+    """Backbones without weights: the file that each waits for, and how many of the first recipes wait with it."""
     space = session.space
     recipes = Counter(point.get("backbone") for point in first(space)) if space and space.first else Counter()
     return [

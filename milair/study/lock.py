@@ -74,9 +74,7 @@ def held(study: optuna.Study, done: str = "searched") -> Iterator[Hold]:
         return
     name, key = f"milair {study.study_name} on {socket.gethostname()}, process {os.getpid()}", study._study_id
     arguments = {"keepalives_idle": 10, "application_name": name[:63], "options": _ALIVE}
-    engine = create_engine(
-        base.engine.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments
-    )
+    engine = create_engine(base.engine.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments)
     with engine.connect() as connection:
         if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar_one():
             _refuse(study, str(connection.execute(_HOLDER, {"key": key}).scalar()), done)

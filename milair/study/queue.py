@@ -69,9 +69,7 @@ def put_back(hold: Hold, dry_run: bool = False) -> list[int]:
     return numbers
 
 
-def take_over(
-    session: Session, old: optuna.Study, weights: Callable[[Recipe], str]
-) -> tuple[int, list[str]]:
+def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], str]) -> tuple[int, list[str]]:
     """Copy the finished trials of another study that the session's could have had. How many, and why others do not fit.
 
     What this one has already, with the same seed, is not copied: it would count as another seed's.
@@ -79,9 +77,7 @@ def take_over(
     study, space, settings = session.study, session.space, session.settings
     assert study is not None
     assert space is not None
-    stored_settings(old).refuse_difference(
-        settings, old.study_name, names=_COMPARABLE, so="none of its trials fit"
-    )
+    stored_settings(old).refuse_difference(settings, old.study_name, names=_COMPARABLE, so="none of its trials fit")
     copied, others = 0, []
     seeds, own_seed = "seed" in space.dimensions(), space.baseline.override(settings.overrides).seed
     recipes = [trial.user_attrs.get("recipe") for trial in finished(study)]

@@ -75,4 +75,3 @@ def duration(seconds: float) -> str:
 def finite(value: float) -> float | None:
     """JSON knows no NaN, and a browser that shows the study trips over one."""
     return value if value - value == 0 else None
-

@@ -1,7 +1,7 @@
 """The one place in which a study is opened: its settings, its frames held against its labels, its split, its space."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import optuna
 from platformdirs import user_cache_path
 
-from milair.errors import MilairError
 from milair.features.quota import QUOTA
 from milair.frames import sample
 from milair.frames.frame import Frames, Split, label_difference, label_rows
@@ -58,7 +57,7 @@ class Session:
             study.set_user_attr(SETTINGS, self.settings.to_json())
             with storage.experimental():
                 study.set_metric_names(["score"])  # or the dashboard calls it "Objective 0"
-        if LABELS not in study.system_attrs:
+        if _labels(study) is None:
             storage.of(study).set_study_system_attr(study._study_id, LABELS, label_rows(self.frames.labelled))
         return replace(self, study=study)
 
@@ -72,9 +71,9 @@ class Session:
             )
 
     def _refuse_difference(self, stored: Settings, study: optuna.Study) -> None:
-        rows = study.system_attrs.get(LABELS)
+        rows = _labels(study)
         detail = None if rows is None else label_difference(rows, self.frames.labelled)
-        stored.refuse_difference(self.settings, study.study_name, detail=detail)
+        stored.refuse_difference(self.settings, study.study_name, detail)
 
 
 def open_session(
@@ -102,15 +101,19 @@ def open_session(
         assert stored is not None
         settings = replace(stored.with_frames(frames), data=place, source=weights or stored.source)
     else:
-        settings = new_settings(
-            space, place, frames, weights=weights, objects=objects, stored=stored, **choices
-        )
+        settings = new_settings(space, place, frames, weights=weights, objects=objects, stored=stored, **choices)
         space = space.narrowed(settings.only)
     session = Session(settings, frames, Split((), ()), space, study)
     if stored is not None:
         assert study is not None
         session._refuse_difference(stored, study)
     return replace(session, split=split_frames(frames.labelled, settings.split_kind))
+
+
+def _labels(study: optuna.Study) -> list[list[Any]] | None:
+    """The label rows stored with a study; None if it is older than that."""
+    rows: list[list[Any]] | None = storage.of(study).get_study_system_attrs(study._study_id).get(LABELS)
+    return rows
 
 
 def read_frames(data: str, objects: str = "largest", progress: Progress | None = None) -> Frames:

@@ -82,7 +82,7 @@ class Settings:
         return replace(self, fingerprint=fingerprint(frames.labelled), split=split)
 
     def refuse_difference(
-        self, run: "Settings", study: str, *, names: Sequence[str] = _IDENTITY, detail: str | None = None, so: str = _NEW
+        self, run: "Settings", study: str, detail: str | None = None, names: Sequence[str] = _IDENTITY, so: str = _NEW
     ) -> None:
         """MilairError that names what differs between this study and a run; `detail` is the first label that does."""
         mine, other = self.to_json(), run.to_json()

@@ -126,4 +126,3 @@ def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed((seed << 20) + epoch)
         yield
-

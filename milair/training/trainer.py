@@ -19,6 +19,7 @@ from milair.training import devices
 from milair.training.train import train
 from milair.training.values import Hopeless, Inputs, News, Opened
 
+
 @dataclass
 class Trainer:
     """Trains on one device of this machine."""
@@ -58,27 +59,28 @@ class Trainer:
         if self._bank is None or self._bank[0] != key:
             self._bank = None  # closed before another one is opened
             inputs = self.inputs
-            self._bank = key, bank.open_bank(
-                recipe,
-                inputs.split,
-                inputs.classes,
-                frames=inputs.frames,
-                views=inputs.views,
-                source=inputs.source,
-                folder=inputs.folder,
-                device=self.device,
-                progress=self.progress,
-                gigabytes=inputs.quota,
+            self._bank = (
+                key,
+                bank.open_bank(
+                    recipe,
+                    inputs.split,
+                    inputs.classes,
+                    frames=inputs.frames,
+                    views=inputs.views,
+                    source=inputs.source,
+                    folder=inputs.folder,
+                    device=self.device,
+                    progress=self.progress,
+                    gigabytes=inputs.quota,
+                ),
             )
         return self._bank[1]
 
     def weights(self, recipe: Recipe) -> str:
-        """The fingerprint of a recipe's weights. MilairError if there is no such backbone, or they are not available."""
+        """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available."""
         backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
         pretrained = recipe.weights == "pretrained"
-        return backbones.fingerprint(
-            backbones.load_state(recipe.backbone, self.inputs.source) if pretrained else None
-        )
+        return backbones.fingerprint(backbones.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
 
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from, on disk."""

@@ -114,6 +114,7 @@ class Died:
 
     reason: str
 
+
 News = Opened | Epoch  # of a training
 Told = News | Features | Ended | Died  # by a worker
 

@@ -75,7 +75,8 @@ class Workers:
     """A block in which so many processes train. They hold nothing that is lost when they are killed."""
 
     def __init__(self, devices: Sequence[str], threads: int, debug: bool = False) -> None:
-        self.devices = dict(zip(names(devices), devices, strict=True))
+        self.names = names(devices)
+        self.devices = dict(zip(self.names, devices, strict=True))
         self.threads, self.debug = threads, debug
         self.inputs: Inputs | None = None
         self.deaths: Counter[str] = Counter()
@@ -100,8 +101,7 @@ class Workers:
 
     def check(self, recipe: Recipe) -> None:
         """MilairError if the backbone of a recipe or its weights are not available."""
-        first = next(iter(self.devices))
-        self.processes[first].send(Task(recipe, check=True))
+        self.processes[self.names[0]].send(Task(recipe, check=True))
         next(news for _, news in self.listen() if isinstance(news, Ended)).check()
 
     def train(self, name: str, recipe: Recipe) -> None:
