@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader, Dataset
 from milair.features.bank import Bank, load
 from milair.features.preprocessing import Picture, decode, normalise, see
 from milair.frames.frame import Split
-from milair.frames.pictures import content as picture_hash
 from milair.frames.split import split
 from milair.model import backbones
 from milair.model.heads import Heads
@@ -49,7 +48,7 @@ class Pictures(Dataset[tuple[Tensor, int, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int, Tensor]:
         frame = self.frames[index % len(self.frames)]
         pixels = decode(frame.path, self.recipe.size)
-        view = see(pixels, Picture(frame.path, picture_hash(frame.path)), 1 + index // len(self.frames))
+        view = see(pixels, Picture(frame.path, frame.picture.content), 1 + index // len(self.frames))
         return view, self.classes.index(frame.label), torch.tensor(frame.box)
 
 

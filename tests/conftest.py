@@ -14,6 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 from milair.frames.frame import Frame, Split
+from milair.frames.pictures import look_at
 
 # A test may be slow on a busy machine, and leaves nothing in the working tree.
 settings.register_profile("milair", deadline=None, database=None, max_examples=60)
@@ -57,12 +58,12 @@ def real_weights() -> Path:
 
 @pytest.fixture(scope="session")
 def small_split(tmp_path_factory: pytest.TempPathFactory) -> Split:
-    """Ten frames to learn from and four to judge by, of 80x60 noise, of classes "a" and "b"; no reading, no drawing."""
+    """Ten training and four validation frames, of 80x60 noise, of classes "a" and "b"; no reading, no drawing."""
     folder = tmp_path_factory.mktemp("noise")
     frames = []
     for number in range(14):
         path = folder / f"{number}.png"
         noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
-        frames.append(Frame(path, 80, 60, "ab"[number % 2], (0.2, 0.25, 0.4 + 0.02 * number, 0.75)))
+        frames.append(Frame(look_at(path), "ab"[number % 2], (0.2, 0.25, 0.4 + 0.02 * number, 0.75)))
     return Split(tuple(frames[:10]), tuple(frames[10:]))

@@ -17,6 +17,8 @@ from PIL import Image
 
 from milair import MilairError
 from milair.boxes import Box
+from milair.frames.frame import Frame
+from milair.frames.pictures import Picture
 from milair.frames.read import check, read
 
 WIDTH, HEIGHT = 80, 60
@@ -27,6 +29,11 @@ THINGS: tuple[Thing, ...] = (
     ("b.png", "f15", (1, 1, 5, 5)),
     ("c.png", "f16", (2, 3, 40, 50)),
 )
+
+
+def made_up(name: str, label: str, box: Box = (0, 0, 1, 1)) -> Frame:
+    """A frame of 80x60 whose picture is no file."""
+    return Frame(Picture(Path(name), WIDTH, HEIGHT, "RGB", 1, name.encode(), b""), label, box)
 
 
 def pictures(folder: Path) -> Path:

@@ -26,7 +26,6 @@ from milair.errors import OutsideError, what_failed
 from milair.features import quota
 from milair.features import views as augmentation
 from milair.features.preprocessing import VIEW_SEED, Picture, decode, normalise, see, statistics
-from milair.frames import pictures as scan
 from milair.frames.frame import Frame, Split
 from milair.model import backbones
 from milair.recipe import Recipe
@@ -103,7 +102,7 @@ def load(
     )
     parts, computed, size = [], 0, 0.0
     for name, frames, count in (("training", split.train, views), ("validation", split.val, 0)):
-        pictures = [Picture(frame.path, scan.content(frame.path)) for frame in frames]
+        pictures = [Picture(frame.path, frame.picture.content) for frame in frames]
         features, new = build.rows(name, pictures, count)
         parts.append(_part(features, frames, pictures, classes, device))
         computed, size = computed + new, size + features.nbytes / 1e6

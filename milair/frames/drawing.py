@@ -45,7 +45,7 @@ def label_sheets(frames: Sequence[Frame], folder: Path) -> list[Path]:
 def duplicate_sheets(split: Split, folder: Path) -> list[Path]:
     """Write near-duplicates-1.jpeg …: group by group, frames to learn from in blue, those to judge by in orange."""
     frames = (*split.train, *split.val)
-    groups = duplicates.groups([frame.path for frame in frames])
+    groups = duplicates.groups(frames)
     sizes = Counter(groups)
     several = sorted((group, member) for member, group in enumerate(groups) if sizes[group] > 1)
     number = {group: count for count, group in enumerate(dict.fromkeys(group for group, _ in several), 1)}

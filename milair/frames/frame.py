@@ -5,24 +5,36 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from milair.boxes import Box
-from milair.frames import pictures as scan
+from milair.frames.pictures import Picture
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture with one named object; the box is in shares of the picture (0 to 1)."""
 
-    path: Path
-    width: int  # as it is shown
-    height: int
+    picture: Picture
     label: str
     box: Box
     part: str | None = None  # train or validation, if the data say so
+    where: str = field(default="", compare=False)  # file and row of its label
+
+    @property
+    def path(self) -> Path:
+        return self.picture.path
+
+    @property
+    def width(self) -> int:
+        """In pixels, as it is shown; so is the height."""
+        return self.picture.width
+
+    @property
+    def height(self) -> int:
+        return self.picture.height
 
     @property
     def area(self) -> float:
@@ -40,6 +52,7 @@ class Frames:
     labelled: tuple[Frame, ...]
     unlabelled: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()  # the annotation files that it was read from
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -79,5 +92,5 @@ def fingerprint(frames: Sequence[Frame]) -> str:
     """One hash over names, labels, boxes and picture contents: equal for equal data wherever it lies."""
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(f"{frame.path.name}|{frame.label}|{frame.box}|".encode() + scan.content(frame.path))
+        digest.update(f"{frame.path.name}|{frame.label}|{frame.box}|".encode() + frame.picture.content)
     return digest.hexdigest()[:16]

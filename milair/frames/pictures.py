@@ -1,51 +1,40 @@
-"""Picture files: opened one way everywhere, and what is to be known of each, found out once.
+"""Picture files: opened one way everywhere, and what is to be known of each.
 
 A picture is what a viewer shows: turned as its EXIF says, RGB, 8 bits a channel; alpha is left out. To tell a whole
-file from a truncated one it has to be decoded, so what is found is remembered until the file changes.
+file from a truncated one it has to be decoded, so what was seen of it can be remembered until the file changes.
 """
-
-from __future__ import annotations
 
 import hashlib
 import io
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from milair.errors import MilairError, OutsideError, first_line
+from milair.errors import MilairError, first_line
 
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")  # suffixes, for folders and bare stems
 LOOK = 8  # sides of the small picture by which near-duplicates are found
 _DRAFT = (8 * LOOK, 8 * LOOK)  # JPEGs are decoded at an eighth of their size where that suffices, all of the file read
 _FEW = 100  # pictures that take no time worth telling of
 _TABLE = """CREATE TABLE IF NOT EXISTS pictures (
     folder, path PRIMARY KEY, size, mtime, ctime, width, height, mode, orientation, content, look)"""
 
-_TURNS = {  # what brings a picture upright, by the orientation of its EXIF
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-Key = tuple[str, int, int, int]  # path, size, times of change of the file and of its entry
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class Picture:
     """What is known of a whole, decodable picture file."""
 
+    path: Path
     width: int  # as it is shown
     height: int
     mode: str  # as stored, Pillow's: RGB, L, P, CMYK, I;16, RGBA …
@@ -53,66 +42,51 @@ class Scan:
     content: bytes  # SHA-256 of the file
     look: bytes  # LOOK x LOOK RGB
 
-    @property
-    def stored(self) -> tuple[int, int]:
-        """Width and height without its EXIF."""
-        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
-
 
 class Unreadable(MilairError):
     """A file that is no whole picture, as the rest of a line that begins with its path."""
 
 
-def scan(path: Path) -> Scan:
-    """What a picture file is. Unreadable says why it is none."""
-    try:
-        key = _key(path)
-        if not path.is_file():  # to read a pipe is to wait for ever
-            raise Unreadable("is a folder, a pipe or a device; it must be a file")
-        if key not in _known:
-            _known[key] = _look_at(path.read_bytes())
-        return _known[key]
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror})") from None
+def look_at(path: Path) -> Picture:
+    """What a picture file holds. Unreadable says why it is none."""
+    (picture,) = look_at_all([path], path.parent)
+    if isinstance(picture, Unreadable):
+        raise picture
+    return picture
 
 
-def scan_all(
+def look_at_all(
     paths: Sequence[Path], folder: Path, remember: Path | None = None, progress: Progress | None = None
-) -> list[Scan | Unreadable]:
-    """What the pictures of a folder are. `remember` is a database that keeps it between processes."""
-    if remember is not None:
-        _recall(remember, folder)
-    new = [path for path in paths if _new(path)]
-    found: dict[Path, Scan | Unreadable] = {}
+) -> list[Picture | Unreadable]:
+    """What the pictures of a folder hold, in their order. `remember` is a database that keeps it between processes."""
+    keys = {path: _key(path) for path in paths}  # before they are read: one that changes meanwhile is read again
+    pictures = _recall(remember, folder, keys) if remember else {}
+    new = [path for path in keys if path not in pictures]
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets others run
         warnings.simplefilter("ignore")  # as in open_rgb, here once for all threads
-        for path, result in zip(new, pool.map(_result, new), strict=True):
-            found[path] = result
-            if progress and len(new) > _FEW and (len(found) % _FEW == 0 or len(found) == len(new)):
-                progress("pictures checked", len(found), len(new))
-    if remember is not None and new:
-        _keep(remember, folder, (path for path, result in found.items() if isinstance(result, Scan)))
-    return [found[path] if path in found else _result(path) for path in paths]
-
-
-def content(path: Path) -> bytes:
-    """The SHA-256 of a picture file. OutsideError if it cannot be read any more."""
-    try:
-        return scan(path).content
-    except Unreadable as error:
-        raise OutsideError(f"{path} {error}") from None
+        for done, (path, picture) in enumerate(zip(new, pool.map(_look, new), strict=True), 1):
+            pictures[path] = picture
+            if progress and len(new) > _FEW and (done % _FEW == 0 or done == len(new)):
+                progress("pictures checked", done, len(new))
+    if remember and new:
+        _keep(remember, folder, keys, [picture for path in new if isinstance(picture := pictures[path], Picture)])
+    return [pictures[path] for path in paths]
 
 
 def open_rgb(path: Path, draft: tuple[int, int] | None = None) -> Image.Image:
     """The picture as it is shown, RGB. Unreadable says why there is none.
 
     With `draft` a JPEG comes in a fraction of its size, quickly, but no smaller than that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large pictures, transparent palettes, broken EXIF
+        return _decode(_read(path), draft)[0]
+
+
+def _read(path: Path) -> bytes:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, transparent palettes, broken EXIF
-            return _decode(path.read_bytes(), draft)[0]
-    except FileNotFoundError:
-        raise Unreadable("is not there any more") from None
+        if path.exists() and not path.is_file():  # to read a pipe is to wait for ever
+            raise Unreadable("is a folder, a pipe or a device; it must be a file")
+        return path.read_bytes()
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from None
 
@@ -131,12 +105,12 @@ def _decode(data: bytes, draft: tuple[int, int] | None) -> tuple[Image.Image, tu
             if draft is not None:
                 opened.draft("RGB", draft)
             opened.load()
-            orientation = _orientation(opened)  # 1 for a TIFF, which is upright once it is loaded
-            picture = opened.transpose(_TURNS[orientation]) if orientation in _TURNS else opened
-            if picture.mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            size = (height, width) if orientation >= 5 else (width, height)
-            return picture.convert("RGB"), size, mode, orientation
+            orientation = _turn(opened)
+            if mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
+                picture = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)).convert("RGB")
+            else:
+                picture = opened.convert("RGB")
+            return picture, (height, width) if orientation >= 5 else (width, height), mode, orientation
     except Unreadable:
         raise
     except Image.DecompressionBombError as error:
@@ -147,53 +121,50 @@ def _decode(data: bytes, draft: tuple[int, int] | None) -> tuple[Image.Image, tu
         raise Unreadable(f"is not a readable picture ({first_line(error)})") from None
 
 
-def _orientation(picture: Image.Image) -> int:
-    """1 to 8; 1 also where the EXIF is broken or says something else, as viewers take it."""
+def _turn(picture: Image.Image) -> int:
+    """Turn a loaded picture upright, and return its orientation, 1 to 8: 1 as well where the EXIF is broken or says
+    something else, as viewers take it, and of a TIFF, which is upright once it is loaded."""
     try:
-        said = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        ImageOps.exif_transpose(picture, in_place=True)
     except Exception:  # parsers raise many kinds
         return 1
-    return int(said) if said in _TURNS else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
-_known: dict[Key, Scan] = {}
+def _look(path: Path) -> Picture | Unreadable:
+    try:
+        data = _read(path)
+        picture, size, mode, orientation = _decode(data, _DRAFT)
+    except Unreadable as error:
+        return error
+    look = picture.resize((LOOK, LOOK), Image.Resampling.BOX).tobytes()
+    return Picture(path, *size, mode, orientation, hashlib.sha256(data).digest(), look)
+
+
+Key = tuple[str, int, int, int] | None  # path, size, times of change of the file and of its entry
 
 
 def _key(path: Path) -> Key:
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
     return str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _new(path: Path) -> bool:
-    try:
-        return _key(path) not in _known
-    except OSError:
-        return True
-
-
-def _result(path: Path) -> Scan | Unreadable:
-    try:
-        return scan(path)
-    except Unreadable as error:
-        return error
-
-
-def _look_at(data: bytes) -> Scan:
-    picture, size, mode, orientation = _decode(data, _DRAFT)
-    look = picture.resize((LOOK, LOOK), Image.Resampling.BOX).tobytes()
-    return Scan(*size, mode, orientation, hashlib.sha256(data).digest(), look)
-
-
-def _recall(database: Path, folder: Path) -> None:
+def _recall(database: Path, folder: Path, keys: Mapping[Path, Key]) -> dict[Path, Picture | Unreadable]:
+    """What is remembered of pictures that have not changed since."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
-        for row in connection.execute("SELECT * FROM pictures WHERE folder = ?", [str(folder)]):
-            _known[row[1:5]] = Scan(*row[5:])
+        rows = connection.execute("SELECT * FROM pictures WHERE folder = ?", [str(folder)])
+        return {path: Picture(path, *row[5:]) for row in rows if keys.get(path := Path(row[1])) == row[1:5]}
+    return {}
 
 
-def _keep(database: Path, folder: Path, paths: Iterable[Path]) -> None:
+def _keep(database: Path, folder: Path, keys: Mapping[Path, Key], pictures: Sequence[Picture]) -> None:
     """A database that cannot be written costs time at the next start, and nothing else."""
-    with suppress(sqlite3.Error, OSError, KeyError):  # also of a picture that changes meanwhile
-        rows = [(str(folder), *key, *astuple(_known[key])) for key in map(_key, paths)]
+    rows = [(str(folder), *key, *astuple(picture)[1:]) for picture in pictures if (key := keys[picture.path])]
+    with suppress(sqlite3.Error, OSError):
         database.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute(_TABLE)

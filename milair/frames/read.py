@@ -11,10 +11,9 @@ from pathlib import Path
 
 from milair.boxes import to_shares
 from milair.errors import MilairError
-from milair.frames import pictures as scan
 from milair.frames import readers
 from milair.frames.frame import Frame, Frames
-from milair.frames.pictures import Progress, Scan, Unreadable
+from milair.frames.pictures import PICTURES, Picture, Progress, Unreadable, look_at_all
 from milair.frames.readers import TEST, Fault, Row, rows, tables
 
 OBJECTS = ("largest", "skip", "error")  # what becomes of a frame with several objects
@@ -38,7 +37,7 @@ def check(
     """The good frames of a folder, and all that is wrong there, in the order of its files.
 
     `objects` of a frame with several: "largest" takes the largest box, "skip" leaves the frame out, "error" is a fault.
-    `remember` is a database of what was found out about pictures before (see scan.py); `progress` is told of the rest.
+    `remember` is a database of what is known of pictures (see pictures.py); `progress` is told of the others.
     MilairError if the folder holds no annotations that milair knows.
     """
     folder = Path(os.path.normpath(folder.absolute()))
@@ -46,7 +45,7 @@ def check(
     places = _Places(folder)
     found = [(row, places.find(row) if isinstance(row, Row) else row) for row in layout.rows(folder, files)]
     paths = list(dict.fromkeys(path for _, path in found if isinstance(path, Path)))
-    scans = dict(zip(paths, scan.scan_all(paths, folder, remember, progress), strict=True))
+    scans = dict(zip(paths, look_at_all(paths, folder, remember, progress), strict=True))
     gathered = _Gathered(objects, scans)
     own = gathered.own_split(folder, found)
     for row, path in found:
@@ -87,7 +86,7 @@ class _Places:
                 if len(alike) > 1:
                     return Fault(row.where, f"the picture {row.name} may be {' or '.join(alike)}; write its suffix")
                 return path.with_name(alike[0])
-        there = next(filter(os.path.lexists, paths), None)  # no file, and scan.py says what else
+        there = next(filter(os.path.lexists, paths), None)  # no file, and pictures.py says what else
         return there or Fault(row.where, f"there is no picture {paths[0]}")
 
     def _with_suffix(self, path: Path) -> list[str]:
@@ -99,7 +98,7 @@ class _Places:
             except (OSError, ValueError):
                 found = []
             for picture in found:
-                if picture.suffix.lower() in rows.PICTURES:
+                if picture.suffix.lower() in PICTURES:
                     names.setdefault(picture.stem, []).append(picture.name)
         return self.listed[path.parent].get(path.name, [])
 
@@ -109,7 +108,7 @@ class _Gathered:
     """Frames and faults, as rows come."""
 
     objects: str
-    scans: dict[Path, Scan | Unreadable]
+    scans: dict[Path, Picture | Unreadable]
     faults: list[Fault] = field(default_factory=list)
     objects_of: dict[Path, list[tuple[str, Frame]]] = field(default_factory=dict)  # with where each is stated
     unlabelled: dict[Path, str] = field(default_factory=dict)
@@ -150,7 +149,7 @@ class _Gathered:
         else:
             self._take_object(row, path, scanned)
 
-    def _take_object(self, row: Row, path: Path, scanned: Scan) -> None:
+    def _take_object(self, row: Row, path: Path, scanned: Picture) -> None:
         made = _frame(row, path, scanned)
         if isinstance(made, str):
             self._refuse(row, made, path)
@@ -182,7 +181,7 @@ class _Gathered:
         kept = [found for found in good.values() if len(found) == 1 or self.objects != "skip"]
         labelled = [max(found, key=lambda frame: frame.area) for found in kept]
         asides = sum(frame.part == TEST for frame in labelled)
-        scans = [scanned for path in good if isinstance(scanned := self.scans[path], Scan)]
+        scans = [scanned for path in good if isinstance(scanned := self.scans[path], Picture)]
         modes = Counter(scanned.mode for scanned in scans if scanned.mode != "RGB")
         fate = "these are left out" if self.objects == "skip" else "the largest box of each is used"
         notes = (
@@ -202,12 +201,12 @@ class _Gathered:
         )
 
 
-def _frame(row: Row, path: Path, scanned: Scan) -> Frame | str:
+def _frame(row: Row, path: Path, scanned: Picture) -> Frame | str:
     """The frame of a row; else the rule that it breaks."""
     size = width, height = scanned.width, scanned.height
     if row.size not in (None, size):
         said = f"its size is stated as {row.size[0]}x{row.size[1]}" if row.size else ""
-        if row.size == scanned.stored:
+        if scanned.orientation >= 5 and row.size == (height, width):
             turn = f"an EXIF orientation of {scanned.orientation}"
             return f"{said}, but {path.name} has {turn} and is shown as {width}x{height}; label it as it is shown"
         return f"{said}, but {path.name} is {width}x{height}"
@@ -222,4 +221,4 @@ def _frame(row: Row, path: Path, scanned: Scan) -> Frame | str:
     left, top, right, bottom = (min(max(side, 0.0), 1.0) for side in shares)
     if not (left < right and top < bottom):
         return f"{said} is empty; xmin < xmax, ymin < ymax"
-    return Frame(path, width, height, row.label, (left, top, right, bottom), row.part)
+    return Frame(scanned, row.label, (left, top, right, bottom), row.part, row.where)

@@ -80,7 +80,7 @@ def _grouped(frames: Sequence[Frame]) -> Split:
     from sklearn.model_selection import StratifiedGroupKFold
 
     classes, _ = _splittable(frames)
-    group = duplicates.groups([frame.path for frame in frames])
+    group = duplicates.groups(frames)
     for name in classes:
         if len({number for number, frame in zip(group, frames, strict=True) if frame.label == name}) < 2:
             raise MilairError(

@@ -279,7 +279,7 @@ def data_place(folder: str | Path | None) -> str:
 
 
 def seen_pictures() -> Path:
-    """The database of what is known of pictures, see scan.py; its number changes with what it holds."""
+    """The database of what is known of pictures, see frames/pictures.py; its number changes with what it holds."""
     return cache_folder() / "pictures-1.db"
 
 

@@ -20,7 +20,7 @@ from milair.features import preprocessing as pictures
 from milair.features import views as augmentation
 from milair.features.bank import Bank
 from milair.frames.frame import Frame, Split
-from milair.frames.pictures import content as picture_hash
+from milair.frames.pictures import Picture, look_at
 from milair.model import backbones
 
 RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2)
@@ -43,7 +43,7 @@ def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_p
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (found.mean, found.std))
     for part, frames in ((found.train, small_split.train), (found.val, small_split.val)):
         for index, frame in enumerate(frames):
-            key = int.from_bytes(picture_hash(frame.path)[:8], "big")
+            key = int.from_bytes(frame.picture.content[:8], "big")
             pixels = np.asarray(Image.open(frame.path).convert("RGB").resize((64, 48), Image.Resampling.BILINEAR))
             for number in range(part.views + 1):
                 view = augmentation.view(key, number, pictures.VIEW_SEED)
@@ -146,12 +146,13 @@ def test_pictures_count_by_content_and_boxes_and_labels_not_at_all(small_split: 
     for frame in small_split.train:
         path = tmp_path / f"moved-{frame.path.name}"
         path.write_bytes(frame.path.read_bytes())
-        moved.append(replace(frame, path=path, label="b", box=(0.0, 0.0, 0.5, 1.0)))
+        moved.append(replace(frame, picture=look_at(path), label="b", box=(0.0, 0.0, 0.5, 1.0)))
     found = load(Split(tuple(moved), small_split.val), tmp_path / "bank")
     assert found.computed == 0
     assert found.train.labels.tolist() == [1] * 10
     assert found.train.boxes[0].tolist() == [[0, 0, 0.5, 1]] * 10
     Image.new("RGB", (80, 60)).save(moved[3].path)
+    moved[3] = replace(moved[3], picture=look_at(moved[3].path))
     assert load(Split(tuple(moved), small_split.val), tmp_path / "bank").computed == 40
 
 
@@ -164,7 +165,7 @@ def test_an_object_that_has_left_the_view_is_not_seen(small_split: Split, tmp_pa
     picture[:, 10:30, 4:20] = 1
     for index, frame in enumerate(split.train):
         for number in range(9):
-            view = pictures.Picture(frame.path, picture_hash(frame.path)).view(number)
+            view = pictures.Picture(frame.path, frame.picture.content).view(number)
             shown = augmentation.apply(replace(view, brightness=0.0, contrast=1.0, blur=False), picture)
             share = shown.sum().item() / (picture.sum().item() * view.scale**2)
             assert seen[number, index] == (share > 0.5), (view, share)
@@ -198,7 +199,8 @@ def test_a_picture_that_cannot_be_decoded_is_named_and_the_bank_is_free_again(
     path.write_bytes(b"" if kind == "empty" else content[: len(content) // 2])
     if kind == "gone":
         path.unlink()
-    split = Split((*small_split.train[:4], Frame(path, 80, 60, "a", (0, 0, 1, 1))), small_split.val)
+    picture = Picture(path, 80, 60, "RGB", 1, b"", b"")  # what was known of it before it broke
+    split = Split((*small_split.train[:4], Frame(picture, "a", (0, 0, 1, 1))), small_split.val)
     for _ in range(2):
         with pytest.raises(MilairError) as refused:
             load(split, tmp_path / "bank")
@@ -269,11 +271,12 @@ from pathlib import Path
 import torch
 from milair.features import bank
 from milair.frames.frame import Frame, Split
+from milair.frames.pictures import look_at
 from milair.recipe import Recipe
 
 torch.set_num_threads(1)
 task = json.loads(sys.argv[1])
-frames = tuple(Frame(Path(path), 80, 60, "a", (0.2, 0.2, 0.8, 0.8)) for path in task["pictures"])
+frames = tuple(Frame(look_at(Path(path)), "a", (0.2, 0.2, 0.8, 0.8)) for path in task["pictures"])
 split, folder = Split(frames, frames[:3]), Path(task["folder"])
 
 def load():
@@ -343,7 +346,7 @@ def forty(tmp_path_factory: pytest.TempPathFactory) -> Split:
         path = folder / f"{number}.png"
         noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
-        frames.append(Frame(path, 80, 60, "a", (0.2, 0.2, 0.8, 0.8)))
+        frames.append(Frame(look_at(path), "a", (0.2, 0.2, 0.8, 0.8)))
     return Split(tuple(frames), tuple(frames[:3]))
 
 

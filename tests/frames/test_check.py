@@ -12,6 +12,7 @@ from PIL import Image
 from milair import MilairError
 from milair.frames import sample
 from milair.frames.frame import Frame, fingerprint
+from milair.frames.pictures import look_at
 from milair.frames.read import read
 
 HEADER = "filename,class,xmin,ymin,xmax,ymax"
@@ -51,7 +52,7 @@ def test_a_folder_is_read_in_the_order_of_its_file(folder: Path) -> None:
     write(folder, "b.png", header="filename", table="test.csv")
     frames = read(folder)
     assert [frame.path for frame in frames.labelled] == [folder / "b.png", folder / "a.png"]
-    assert frames.labelled[0] == Frame(folder / "b.png", 80, 60, "f15", (0, 0, 1, 1))
+    assert frames.labelled[0] == Frame(look_at(folder / "b.png"), "f15", (0, 0, 1, 1))
     assert frames.labelled[1].box == pytest.approx((10 / 80, 20 / 60, 30 / 80, 40 / 60))
     assert frames.unlabelled == (folder / "b.png",)
     assert frames.warnings == ()

@@ -9,20 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import made_up
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from milair import MilairError
 from milair.frames import duplicates, sample
-from milair.frames import pictures as scan
 from milair.frames.frame import Frame, class_order
+from milair.frames.pictures import look_at
 from milair.frames.read import read
 from milair.frames.split import default_kind, identity, split
 
 
-def made_up(*labels: str) -> list[Frame]:
-    return [Frame(Path(f"{number}.png"), 80, 60, label, (0, 0, 1, 1)) for number, label in enumerate(labels)]
+def of(*labels: str) -> list[Frame]:
+    return [made_up(f"{number}.png", label) for number, label in enumerate(labels)]
 
 
 def test_the_documents_split_in_its_order(real_data: Path) -> None:
@@ -40,22 +41,22 @@ def test_the_documents_split_in_its_order(real_data: Path) -> None:
 
 def test_a_class_with_one_frame_cannot_be_split() -> None:
     with pytest.raises(MilairError, match=r"class 'b' has 1 frame; a stratified split needs at least 2"):
-        split(made_up(*"aaaaaaab"))
+        split(of(*"aaaaaaab"))
 
 
 def test_one_class_is_not_a_search() -> None:
     with pytest.raises(MilairError, match="all frames are of class 'a'"):
-        split(made_up(*"aaaaaaaa"))
+        split(of(*"aaaaaaaa"))
 
 
 def test_too_few_frames_for_their_classes() -> None:
     with pytest.raises(MilairError, match=r"8 frames of 3 classes: the 2 to judge by cannot hold every class"):
-        split(made_up(*"aaaabbcc"))
+        split(of(*"aaaabbcc"))
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40))
 def test_a_split_is_refused_where_it_must_be_or_leaves_every_frame_on_one_side(labels: list[str]) -> None:
-    frames = made_up(*labels)
+    frames = of(*labels)
     try:
         halves = split(frames)
     except MilairError:
@@ -69,12 +70,12 @@ def test_a_split_is_refused_where_it_must_be_or_leaves_every_frame_on_one_side(l
 
 def test_a_class_that_validation_would_never_see_is_named() -> None:
     with pytest.raises(MilairError, match="class 'b' has 2 frames, too few for one of them to fall into validation"):
-        split(made_up(*"a" * 98, "b", "b"))
+        split(of(*"a" * 98, "b", "b"))
 
 
 def test_classes_come_by_count_and_then_by_name() -> None:
-    assert class_order(made_up(*"cbbaac")) == ("a", "b", "c")
-    assert class_order(made_up(*"cbbacc")) == ("c", "b", "a")
+    assert class_order(of(*"cbbaac")) == ("a", "b", "c")
+    assert class_order(of(*"cbbacc")) == ("c", "b", "a")
 
 
 def paint(folder: Path, *scenes: int, label: str) -> list[Frame]:
@@ -88,7 +89,7 @@ def paint(folder: Path, *scenes: int, label: str) -> list[Frame]:
         noise = np.random.default_rng([scene, number]).integers(-12, 13, large.shape)
         path = folder / f"{number:03d}.png"
         Image.fromarray((large + noise).clip(0, 255).astype(np.uint8)).save(path)
-        frames.append(Frame(path, 80, 60, label, (0, 0, 1, 1)))
+        frames.append(Frame(look_at(path), label, (0, 0, 1, 1)))
     return frames
 
 
@@ -100,7 +101,7 @@ def videos(tmp_path: Path) -> list[Frame]:
 
 
 def test_frames_of_a_video_are_one_group_and_others_are_alone(videos: list[Frame]) -> None:
-    group = duplicates.groups([frame.path for frame in videos])
+    group = duplicates.groups(videos)
     assert group[:9] == [0] * 6 + [1] * 3
     assert sorted(set(group), key=group.index) == list(range(22))  # numbered as they come
     assert sorted(Counter(group).values()) == [1] * 18 + [3, 3, 6, 6]
@@ -108,9 +109,10 @@ def test_frames_of_a_video_are_one_group_and_others_are_alone(videos: list[Frame
 
 def test_a_copy_in_another_size_and_format_is_a_near_duplicate(tmp_path: Path) -> None:
     (original,) = paint(tmp_path / "f", 1, label="a")
-    copy, other = tmp_path / "copy.jpeg", paint(tmp_path / "f", 2, label="a")[0].path
-    Image.open(original.path).resize((200, 100)).save(copy, quality=60)
-    assert duplicates.pairs([original.path, other, copy]).tolist() == [[0, 2]]
+    path, (other,) = tmp_path / "copy.jpeg", paint(tmp_path / "f", 2, label="a")
+    Image.open(original.path).resize((200, 100)).save(path, quality=60)
+    copy = replace(original, picture=look_at(path))
+    assert duplicates.pairs([original, other, copy]).tolist() == [[0, 2]]
 
 
 def test_pictures_of_one_colour_are_alike_only_to_themselves(tmp_path: Path) -> None:
@@ -118,17 +120,16 @@ def test_pictures_of_one_colour_are_alike_only_to_themselves(tmp_path: Path) -> 
     paths = [tmp_path / f"{shade}.png" for shade in (0, 128, 255)]
     for path in paths:
         Image.new("RGB", (80, 60), (int(path.stem),) * 3).save(path)
-    assert duplicates.pairs(paths).tolist() == []
+    assert duplicates.pairs([Frame(look_at(path), "a", (0, 0, 1, 1)) for path in paths]).tolist() == []
 
 
 def test_pairs_are_those_of_the_whole_comparison(videos: list[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [frame.path for frame in videos]
-    whole = duplicates.pairs(paths).tolist()
-    looks = np.stack([np.frombuffer(scan.scan(path).look, np.uint8) for path in paths]).astype(float)
+    whole = duplicates.pairs(videos).tolist()
+    looks = np.stack([np.frombuffer(frame.picture.look, np.uint8) for frame in videos]).astype(float)
     correlated = np.corrcoef(looks)
     assert whole == [[i, j] for i in range(36) for j in range(i + 1, 36) if correlated[i, j] >= duplicates.ALIKE]
     monkeypatch.setattr(duplicates, "_BLOCK", 5)
-    assert sorted(duplicates.pairs(paths).tolist()) == sorted(whole)
+    assert sorted(duplicates.pairs(videos).tolist()) == sorted(whole)
 
 
 def test_a_grouped_split_parts_no_near_duplicates(videos: list[Frame]) -> None:
@@ -143,8 +144,7 @@ def test_a_grouped_split_parts_no_near_duplicates(videos: list[Frame]) -> None:
 
 def test_a_grouped_split_of_the_real_frames(real_data: Path) -> None:
     frames = read(real_data).labelled
-    paths = [frame.path for frame in frames]
-    pairs = duplicates.pairs(paths)
+    pairs = duplicates.pairs(frames)
     assert all(frames[first].label == frames[second].label for first, second in pairs)
     assert (len(pairs), duplicates.across(split(frames))) == (42, 11)
     halves = split(frames, "grouped")

@@ -18,6 +18,7 @@ from milair.features import bank
 from milair.features.preprocessing import decode, normalise
 from milair.frames import sample
 from milair.frames.frame import Frame, Split
+from milair.frames.pictures import look_at
 from milair.model.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, _pool, build, load_state, measure
 from milair.model.heads import Heads
 from milair.training.train import _seeded, train
@@ -189,7 +190,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Split:
     for number, label in enumerate(sample.CLASSES * 2):
         picture, box = sample.draw(label, np.random.default_rng(number), size)
         picture.save(folder / f"{number}.png")
-        drawn.append(Frame(folder / f"{number}.png", *size, label, to_shares(box, *size)))
+        drawn.append(Frame(look_at(folder / f"{number}.png"), label, to_shares(box, *size)))
     return Split(tuple(drawn[:8]), tuple(drawn[8:]))
 
 

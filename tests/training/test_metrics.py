@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from folders import made_up
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import share_boxes
@@ -98,7 +98,7 @@ def test_the_documents_score() -> None:
 
 def test_having_learned_nothing_by_hand() -> None:
     def frame(label: str, xmin: float, xmax: float) -> Frame:
-        return Frame(Path("a.png"), 80, 60, label, (xmin, 0.0, xmax, 1.0))
+        return made_up("a.png", label, (xmin, 0.0, xmax, 1.0))
 
     train = (frame("a", 0.0, 0.4), frame("a", 0.2, 0.6), frame("b", 0.1, 0.5))  # the mean box: 0.1 to 0.5
     val = (frame("a", 0.1, 0.5), frame("b", 0.3, 0.5), frame("b", 0.6, 0.9), frame("b", 0.1, 0.9))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from milair.boxes import Box
+from milair.frames.pictures import PICTURES
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _PARTS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION} | {
@@ -18,7 +19,6 @@ _PARTS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION} | {
 }
 PART_FOLDERS = tuple(_PARTS)
 _PICTURE_FOLDERS = ("images", "JPEGImages", "dataset")
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # What breaks a line or a terminal: control characters, changes of the direction of writing, halves of characters.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST = 400  # characters of a rule: a cell may hold thousands, and a line is to be read
