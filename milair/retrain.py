@@ -158,15 +158,15 @@ def _compare(trial: FrozenTrial, runs: list[Trained]) -> str:
 
 
 def _save(out: Path, run: Trained, setup: Setup, found: optuna.Study, trial: FrozenTrial, on: str) -> None:
-    from milair.model import backbones
-    from milair.model import detector as checkpoint
+    from milair.model import backbones, detector, heads
+    from milair.model.preprocessing import Preprocessing
 
-    bank = setup.bank(run.recipe)
-    detector = checkpoint.Detector(run.recipe, bank.classes, bank.mean, bank.std)
-    if run.recipe.weights == "pretrained":
-        state = backbones.load_state(run.recipe.backbone, setup.settings.source)
-        detector.backbone = backbones.build(run.recipe.backbone, run.recipe.pooling, state)
-    detector.heads.load_state_dict(run.state)
+    recipe, bank = run.recipe, setup.bank(run.recipe)
+    state = None if recipe.weights == "random" else backbones.load_state(recipe.backbone, setup.settings.source)
+    backbone = backbones.build(recipe.backbone, recipe.pooling, state)
+    trained = heads.on_meta(recipe, len(bank.classes))
+    trained.load_state_dict(run.state, assign=True)
+    model = detector.Detector(Preprocessing(recipe.size, bank.mean, bank.std), backbone, trained, recipe, bank.classes)
     about = {
         "study": found.study_name,
         "trial": trial.number,
@@ -175,7 +175,7 @@ def _save(out: Path, run: Trained, setup: Setup, found: optuna.Study, trial: Fro
         "validation": run.metrics.to_json() | {"score": run.metrics.score} if on == "train" else None,
         "frames": {"fingerprint": setup.settings.fingerprint, "count": len(setup.frames.labelled)},
     }
-    checkpoint.save(out, detector, about)
+    detector.save(out, model, about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -172,10 +172,11 @@ def _domain(domain: dict[str, Any]) -> str:
 def _epoch_seconds(recipe: Recipe, setup: Setup, shape: tuple[int, int, int]) -> float:
     """The second of two short epochs on made-up features, scaled to the length of a real one."""
     few = min(len(setup.split.train), 4 * recipe.batch_size)
-    features = torch.randn(2, few, *shape, device=setup.device)
+    rows = torch.randn(2 * few, *shape, device=setup.device)
+    index = torch.arange(2 * few, device=setup.device).view(2, few)
     seen = torch.ones(2, few, dtype=torch.bool, device=setup.device)
     labels = torch.arange(few, device=setup.device) % len(setup.frames.classes)
-    part = Part(features, torch.rand(2, few, 4, device=setup.device), seen, labels)
+    part = Part(rows, index, torch.rand(2, few, 4, device=setup.device), seen, labels)
     bank = Bank(part, part, setup.frames.classes, (), ())
     short = recipe.override({"augmentations": "1", "epochs": "2"})
     *_, last = train(short, bank, setup.device)

@@ -108,16 +108,16 @@ def on_meta(name: str, pooling: str) -> Backbone:
 
 
 @lru_cache(maxsize=64)
-def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, int, int], int]:
+def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, ...], int]:
     """Shape of the features (channels, rows, columns) of pictures of `size`, and the number of parameters.
 
     Nothing is computed, drawn or loaded: the pictures pass on torch's meta device."""
     backbone = on_meta(name, pooling)
     try:
-        channels, rows, columns = backbone(torch.empty(1, 3, size[1], size[0], device="meta")).shape[1:]
+        features = backbone(torch.empty(1, 3, size[1], size[0], device="meta"))
     except (MilairError, RuntimeError, AssertionError) as error:
         raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}") from None
-    return (channels, rows, columns), sum(parameter.numel() for parameter in backbone.parameters())
+    return tuple(features.shape[1:]), sum(parameter.numel() for parameter in backbone.parameters())
 
 
 def _own_copy(tensor: Tensor) -> Tensor:

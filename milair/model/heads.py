@@ -1,6 +1,7 @@
 """Heads: what is trained. One names the object, one finds its box; both read the backbone's map."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ class MaxOverMap(nn.Module):
 class Heads(nn.Module):
     """Features [n, channels, rows, columns] to class logits [n, classes] and boxes [n, 4] in shares (0 to 1)."""
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, recipe: Recipe, shape: Sequence[int], classes: int) -> None:
         super().__init__()
         self.cls_head = build(recipe.cls_head, shape, classes)
         self.reg_head = build(recipe.reg_head, shape, 4)
@@ -39,7 +40,7 @@ class Heads(nn.Module):
         return self.cls_head(features), torch.cat([torch.minimum(one, other), torch.maximum(one, other)], dim=1)
 
 
-def build(head: Head, shape: tuple[int, int, int], outputs: int) -> nn.Sequential:
+def build(head: Head, shape: Sequence[int], outputs: int) -> nn.Sequential:
     """The document's layers, in its order, on features of `shape` (channels, rows, columns)."""
     layers: list[nn.Module] = []
     if isinstance(head, ConvHead):

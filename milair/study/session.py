@@ -130,10 +130,11 @@ class Setup:
         key = (recipe.backbone, recipe.weights, recipe.pooling, recipe.normalisation, recipe.image_size)
         if key not in self._banks:
             self._banks.clear()
-            self._banks[key] = bank.load(
+            self._banks[key] = bank.open_bank(
+                recipe,
                 self.split,
                 self.frames.classes,
-                recipe,
+                frames=self.frames.labelled,
                 views=self.settings.views,
                 source=self.settings.source,
                 folder=self.bank_folder,
