@@ -13,7 +13,6 @@ ROOMS = ["values", "frames", "model", "features", "training", "study", "beside",
 BESIDE = {"workers", "reporting", "console"}  # and these three not each other
 VALUES = {"boxes", "errors", "recipe", "runs", "space"}  # files without a folder, as the commands are
 STILL_OPEN = {  # what the move left, to be mended
-    ("model", "features"),
     ("workers", "console"),
     ("reporting", "console"),
 }

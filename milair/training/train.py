@@ -85,7 +85,7 @@ def evaluate(heads: Heads, part: Part) -> Outputs:
     """Outputs for the plain pictures of a part."""
     heads.eval()
     with torch.inference_mode():
-        outputs = [heads(part.features[0, first : first + _EVALUATE]) for first in range(0, len(part), _EVALUATE)]
+        outputs = [heads(part.rows.index_select(0, index)) for index in part.index[0].split(_EVALUATE)]
         return Outputs(*(torch.cat(output) for output in zip(*outputs, strict=True)))
 
 
@@ -93,7 +93,8 @@ def _epoch(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part:
     heads.train()
     rows = []
     for views, pictures in _batches(part, recipe.augmentations, recipe.batch_size):
-        features, boxes, labels = part.features[views, pictures], part.boxes[views, pictures], part.labels[pictures]
+        features = part.rows.index_select(0, part.index[views, pictures])
+        boxes, labels = part.boxes[views, pictures], part.labels[pictures]
         logits, predicted = heads(features)
         row = metrics.per_image(logits, predicted, labels, boxes)
         optimizer.zero_grad()

@@ -16,24 +16,33 @@ from PIL import Image
 
 from milair import ConvHead, LinearHead, MilairError, Recipe
 from milair.features import bank
-from milair.features import preprocessing as pictures
 from milair.features import views as augmentation
-from milair.features.bank import Bank
+from milair.features.bank import Bank, Part
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import Picture, look_at
 from milair.model import backbones
+from milair.model.preprocessing import IMAGENET_MEAN, Preprocessing
 
 RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2)
 CPU = torch.device("cpu")
 
 
 def load(split: Split, folder: Path, recipe: Recipe = RECIPE, views: int = 3, source: str = "nowhere") -> Bank:
-    return bank.load(split, ("a", "b"), recipe, views=views, source=source, folder=folder, device=CPU)
+    everything = split.train + split.val
+    return bank.open_bank(
+        recipe, split, ("a", "b"), frames=everything, views=views, source=source, folder=folder, device=CPU
+    )
 
 
 def table(folder: Path) -> Path:
-    """The largest table of features in a folder of banks: the training pictures'."""
-    return max(folder.glob("*/features.f32"), key=lambda path: path.stat().st_size)
+    """The table of features in a folder with one bank."""
+    (path,) = folder.glob("*/features.f32")
+    return path
+
+
+def features(part: Part) -> torch.Tensor:
+    """[views + 1, n, channels, rows, columns], as a training gathers them."""
+    return part.rows[part.index]
 
 
 @pytest.mark.parametrize("normalisation", ["imagenet", "data"])
@@ -43,13 +52,12 @@ def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_p
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (found.mean, found.std))
     for part, frames in ((found.train, small_split.train), (found.val, small_split.val)):
         for index, frame in enumerate(frames):
-            key = int.from_bytes(frame.picture.content[:8], "big")
             pixels = np.asarray(Image.open(frame.path).convert("RGB").resize((64, 48), Image.Resampling.BILINEAR))
             for number in range(part.views + 1):
-                view = augmentation.view(key, number, pictures.VIEW_SEED)
+                view = augmentation.view(frame.picture.content, number)
                 picture = augmentation.apply(view, torch.tensor(pixels).permute(2, 0, 1) / 255)
                 expected = backbone(((picture - mean) / std)[None])[0]
-                assert torch.allclose(part.features[number, index], expected, atol=1e-5)
+                assert torch.allclose(features(part)[number, index], expected, atol=1e-5)
                 box, share = augmentation.move(view, frame.box)
                 assert torch.allclose(part.boxes[number, index], torch.tensor(box))
                 assert part.seen[number, index] == (share >= 0.5)
@@ -57,15 +65,15 @@ def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_p
 
 def test_shapes_labels_and_classes(small_split: Split, tmp_path: Path) -> None:
     found = load(small_split, tmp_path)
-    assert found.train.features.shape == (4, 10, 512, 7, 7)
-    assert found.val.features.shape == (1, 4, 512, 7, 7)
+    assert features(found.train).shape == (4, 10, 512, 7, 7)
+    assert features(found.val).shape == (1, 4, 512, 7, 7)
     assert found.shape == (512, 7, 7)
     assert (found.train.views, found.val.views, len(found.train), len(found.val)) == (3, 0, 10, 4)
     assert found.train.labels.tolist() == [0, 1] * 5
     assert found.classes == ("a", "b")
-    assert found.train.features.dtype == found.train.boxes.dtype == torch.float32
-    assert found.computed == 4 * 10 + 4
-    assert found.megabytes == pytest.approx(44 * 512 * 49 * 4 / 1e6)
+    assert found.train.rows.dtype == found.train.boxes.dtype == torch.float32
+    assert found.computed == 4 * (10 + 4)
+    assert found.megabytes == pytest.approx(56 * 512 * 49 * 4 / 1e6)
 
 
 def test_the_datas_own_statistics_against_numpy(small_split: Split, tmp_path: Path) -> None:
@@ -75,28 +83,28 @@ def test_the_datas_own_statistics_against_numpy(small_split: Split, tmp_path: Pa
     found = load(small_split, tmp_path, replace(RECIPE, normalisation="data"))
     assert found.mean == pytest.approx((pictures / 255).mean((0, 1, 2)))
     assert found.std == pytest.approx((pictures / 255).std((0, 1, 2)))
-    assert load(small_split, tmp_path).mean == backbones.IMAGENET_MEAN
+    assert load(small_split, tmp_path).mean == IMAGENET_MEAN
 
 
 def test_the_second_load_computes_nothing_and_finds_the_same(small_split: Split, tmp_path: Path) -> None:
     first, second = load(small_split, tmp_path), load(small_split, tmp_path)
     assert second.computed == 0
-    assert torch.equal(first.train.features, second.train.features)
-    assert torch.equal(first.val.features, second.val.features)
+    assert torch.equal(features(first.train), features(second.train))
+    assert torch.equal(features(first.val), features(second.val))
 
 
 def test_more_views_are_appended_and_fewer_are_a_part_of_what_is_there(small_split: Split, tmp_path: Path) -> None:
     few = load(small_split, tmp_path, views=2)
     before = table(tmp_path).read_bytes()
     many = load(small_split, tmp_path, views=5)
-    assert many.computed == 3 * 10
+    assert many.computed == 3 * 14
     assert table(tmp_path).read_bytes().startswith(before)
     assert len(table(tmp_path).read_bytes()) == len(before) * 2
     again = load(small_split, tmp_path, views=2)
     assert again.computed == 0
-    assert torch.equal(few.train.features, again.train.features)
+    assert torch.equal(features(few.train), features(again.train))
     at_once = load(small_split, tmp_path / "at once", views=5)
-    assert torch.equal(many.train.features, at_once.train.features)
+    assert torch.equal(features(many.train), features(at_once.train))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,7 @@ def test_what_features_depend_on_has_a_bank_of_its_own(
 ) -> None:
     load(small_split, tmp_path)
     recipe = Recipe.from_json(RECIPE.to_json() | change)
-    assert load(small_split, tmp_path, recipe).computed == 44
+    assert load(small_split, tmp_path, recipe).computed == (44 if "normalisation" in change else 56)
     assert load(small_split, tmp_path).computed == 0
 
 
@@ -137,7 +145,7 @@ def test_weights_count_by_content_and_not_by_place(small_split: Split, tmp_path:
         (tmp_path / name).mkdir()
         torch.save(state, tmp_path / name / "squeezenet1_1.pth")
     computed = [load(small_split, tmp_path / "bank", recipe, source=str(tmp_path / name)).computed for name in "abc"]
-    assert computed == [44, 0, 44]
+    assert computed == [56, 0, 56]
 
 
 def test_pictures_count_by_content_and_boxes_and_labels_not_at_all(small_split: Split, tmp_path: Path) -> None:
@@ -153,7 +161,7 @@ def test_pictures_count_by_content_and_boxes_and_labels_not_at_all(small_split: 
     assert found.train.boxes[0].tolist() == [[0, 0, 0.5, 1]] * 10
     Image.new("RGB", (80, 60)).save(moved[3].path)
     moved[3] = replace(moved[3], picture=look_at(moved[3].path))
-    assert load(Split(tuple(moved), small_split.val), tmp_path / "bank").computed == 40
+    assert load(Split(tuple(moved), small_split.val), tmp_path / "bank").computed == 4  # views of one picture
 
 
 def test_an_object_that_has_left_the_view_is_not_seen(small_split: Split, tmp_path: Path) -> None:
@@ -165,7 +173,7 @@ def test_an_object_that_has_left_the_view_is_not_seen(small_split: Split, tmp_pa
     picture[:, 10:30, 4:20] = 1
     for index, frame in enumerate(split.train):
         for number in range(9):
-            view = pictures.Picture(frame.path, frame.picture.content).view(number)
+            view = augmentation.view(frame.picture.content, number)
             shown = augmentation.apply(replace(view, brightness=0.0, contrast=1.0, blur=False), picture)
             share = shown.sum().item() / (picture.sum().item() * view.scale**2)
             assert seen[number, index] == (share > 0.5), (view, share)
@@ -220,7 +228,7 @@ def test_pictures_of_every_mode_keep_their_light(tmp_path: Path, mode: str) -> N
     else:
         picture = picture.convert(mode)
     picture.save(tmp_path / "a.tiff")
-    columns = pictures.decode(tmp_path / "a.tiff", (64, 64)).float().mean((0, 1))
+    columns = Preprocessing((64, 64)).decode(tmp_path / "a.tiff").float().mean((0, 1))
     assert np.abs(columns.numpy() - np.linspace(0, 255, 64)).max() < (60 if mode in "1P" else 4)
 
 
@@ -228,7 +236,7 @@ def test_a_transparent_palette_is_read_without_a_warning(tmp_path: Path) -> None
     picture = Image.new("P", (40, 40), 1)
     picture.putpalette([0, 0, 0, 10, 20, 30])
     picture.save(tmp_path / "a.png", transparency=b"\x00\x80")
-    assert pictures.decode(tmp_path / "a.png", (32, 32))[:, 5, 5].tolist() == [10, 20, 30]
+    assert Preprocessing((32, 32)).decode(tmp_path / "a.png")[:, 5, 5].tolist() == [10, 20, 30]
 
 
 def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_refused(
@@ -236,32 +244,32 @@ def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_refused(
 ) -> None:
     Image.new("RGB", (80, 60), (9, 9, 9)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 60 - 1)
-    assert pictures.decode(tmp_path / "a.png", (32, 32)).eq(9).all()
+    assert Preprocessing((32, 32)).decode(tmp_path / "a.png").eq(9).all()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80 * 60 // 2 - 1)
     with pytest.raises(MilairError, match=r"a\.png is too large to decode safely"):
-        pictures.decode(tmp_path / "a.png", (32, 32))
+        Preprocessing((32, 32)).decode(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
-    "damage", ["no features", "half the features", "half a row", "an empty rows.json", "no rows.json"]
+    "damage", ["no features", "half the features", "half a row", "an empty rows.index", "no rows.index"]
 )
 def test_a_damaged_bank_is_mended(small_split: Split, tmp_path: Path, damage: str) -> None:
     load(small_split, tmp_path)
-    features = table(tmp_path)
-    whole = features.read_bytes()
+    path = table(tmp_path)
+    whole = path.read_bytes()
     if damage == "no features":
-        features.unlink()
+        path.unlink()
     elif damage == "half the features":
-        features.write_bytes(whole[: len(whole) // 2])
+        path.write_bytes(whole[: len(whole) // 2])
     elif damage == "half a row":
-        features.write_bytes(whole[:-1000])
-    elif damage == "an empty rows.json":
-        (features.parent / "rows.json").write_text("")
+        path.write_bytes(whole[:-1000])
+    elif damage == "an empty rows.index":
+        (path.parent / "rows.index").write_text("")
     else:
-        (features.parent / "rows.json").unlink()
+        (path.parent / "rows.index").unlink()
     found = load(small_split, tmp_path)
-    assert features.read_bytes() == whole
-    assert found.train.features.numpy().tobytes() == whole
+    assert path.read_bytes() == whole
+    assert found.train.rows.numpy().tobytes() == whole
 
 
 # A child of this is forked for each build, so that importing torch is paid for once.
@@ -281,10 +289,12 @@ split, folder = Split(frames, frames[:3]), Path(task["folder"])
 
 def load():
     recipe = Recipe.from_json(task["recipe"])
-    return bank.load(split, ("a",), recipe, views=task["views"], source="", folder=folder, device=torch.device("cpu"))
+    return bank.open_bank(
+        recipe, split, ("a",), frames=frames, views=task["views"], source="", folder=folder, device=torch.device("cpu")
+    )
 
 def rows():
-    return max([int(path.read_text()) for path in folder.glob("*/rows.json")], default=0)
+    return max([path.stat().st_size // 36 for path in folder.glob("*/rows.index")], default=0)
 
 def killed(moment):
     before, child = rows(), os.fork()
@@ -356,13 +366,13 @@ def test_a_bank_killed_again_and_again_is_in_the_end_the_bank_of_one_that_was_no
     assert rows == sorted(rows)
     assert any(0 < done < total for done in rows), rows
     mended = load(forty, tmp_path / "killed", views=views)
-    assert mended.computed == total - rows[-1] + 3 * (rows[-1] < total)
+    assert mended.computed == total - rows[-1]
     load(forty, tmp_path / "whole", views=views)
     assert table(tmp_path / "killed").read_bytes() == table(tmp_path / "whole").read_bytes()
     assert load(forty, tmp_path / "killed", views=views).computed == 0
 
 
 def test_two_processes_at_once_build_a_bank_once(forty: Split, tmp_path: Path) -> None:
-    assert sum(run(forty, tmp_path / "shared", kills=0, views=3)) == 4 * 40 + 3
+    assert sum(run(forty, tmp_path / "shared", kills=0, views=3)) == 4 * 40
     load(forty, tmp_path / "alone", views=3)
     assert table(tmp_path / "shared").read_bytes() == table(tmp_path / "alone").read_bytes()

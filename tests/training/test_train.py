@@ -36,7 +36,13 @@ def part(count: int, views: int, seed: int, noise: float = 0.3) -> Part:
     features = noise * torch.randn(views + 1, count, *SHAPE, generator=generator)
     features[:, torch.arange(count), labels] += 2
     boxes = torch.tensor([[0.1, 0.1, 0.4, 0.5], [0.3, 0.2, 0.9, 0.8], [0.5, 0.5, 0.9, 0.9]])[labels]
-    return Part(features, boxes.expand(views + 1, -1, -1), torch.ones(views + 1, count, dtype=torch.bool), labels)
+    return Part(
+        rows=features.flatten(0, 1),
+        index=torch.arange((views + 1) * count).view(views + 1, count),
+        boxes=boxes.expand(views + 1, -1, -1),
+        seen=torch.ones(views + 1, count, dtype=torch.bool),
+        labels=labels,
+    )
 
 
 def bank(count: int = 21, views: int = 4) -> Bank:
@@ -202,7 +208,7 @@ def test_best_is_validation_at_the_lowest_loss_so_far(data: Bank) -> None:
 
 def test_gradients_are_clipped_to_norm_1() -> None:
     steep = bank()
-    steep = replace(steep, train=replace(steep.train, features=steep.train.features * 1000))
+    steep = replace(steep, train=replace(steep.train, rows=steep.train.rows * 1000))
     for epoch in train(PLAIN, steep, CPU):
         gradients = [parameter.grad for parameter in epoch.heads.parameters() if parameter.grad is not None]
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
@@ -213,7 +219,7 @@ def test_gradients_are_clipped_to_norm_1() -> None:
 
 def rows(heads: Heads, data: Part, view: int) -> Tensor:
     with torch.no_grad():
-        logits, boxes = heads(data.features[view])
+        logits, boxes = heads(data.rows[data.index[view]])
         return metrics.per_image(logits, boxes, data.labels, data.boxes[view])
 
 
@@ -242,9 +248,9 @@ def test_evaluation_is_of_plain_pictures_without_dropout_and_changes_nothing() -
     before = weights(heads)
     data = part(12, 2, 0)
     first = answer(heads, data).metrics(data, 0.5)
-    features = data.features.clone()
-    features[1:] = 99
-    assert answer(heads, replace(data, features=features)).metrics(replace(data, features=features), 0.5) == first
+    changed = data.rows.clone()
+    changed[data.index[1:]] = 99
+    assert answer(heads, replace(data, rows=changed)).metrics(replace(data, rows=changed), 0.5) == first
     after = weights(heads)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
