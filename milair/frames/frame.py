@@ -1,7 +1,5 @@
 """Labelled frames as values: what they hold, the order of their classes, and one hash over all of them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from milair.boxes import Box
-from milair.frames.pictures import Picture
+from milair.frames.pictures import Picture, Stamp, stamp
 
-Stamp = tuple[int, int] | None  # size, time of change in ns; None for what is not there, or was not read
 _ANNOTATIONS = (".csv", ".json", ".xml", ".txt", ".yaml", ".yml", ".names")
 
 
@@ -67,7 +64,7 @@ class Frames:
     def changed(self) -> bool:
         """Whether an annotation file or a picture has another size or time of change than when it was read, or
         annotation files came or went beside them. Nothing is read: what changed is for read.py to say."""
-        known = [path for path, stamp in self.state.items() if stamp]
+        known = [path for path, its_stamp in self.state.items() if its_stamp]
         return stamps(self.folder, self.files, known) != self.state
 
     def describe(self) -> str:
@@ -100,15 +97,7 @@ def stamps(folder: Path, files: Sequence[Path], pictures: Iterable[Path] = ()) -
     """The size and time of change of files and pictures; None for all else beside them that may hold annotations."""
     places = {folder, *(file.parent for file in files)}
     beside = {path: None for place in places for path in place.glob("*") if path.suffix.lower() in _ANNOTATIONS}
-    return beside | {path: _stamp(path) for path in (*files, *pictures)}
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns
+    return beside | {path: stamp(path) for path in (*files, *pictures)}
 
 
 def class_order(frames: Sequence[Frame]) -> tuple[str, ...]:

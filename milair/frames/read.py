@@ -45,7 +45,7 @@ def check(
     rows = each([layout], lambda layout: layout.rows(folder, files))
     located = list(each(rows, lambda row: [(row, _locate(row, folder, listed))]))
     paths = list(dict.fromkeys(item[1] for item in located if not isinstance(item, Fault)))
-    state |= stamps(folder, (), paths)
+    state = stamps(folder, (), paths) | state
     pictures = dict(zip(paths, look_at_all(paths, folder, remember, progress), strict=True))
     parts, faults = _own_parts(folder, own, located)
     frames, unlabelled, bad = _gather(located, pictures, parts, objects)

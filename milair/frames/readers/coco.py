@@ -11,7 +11,6 @@ from pathlib import Path
 from reprlib import repr as short  # of values that may be of any length and depth
 from typing import Any
 
-from milair.errors import first_line
 from milair.frames.readers import rows as reading
 from milair.frames.readers.rows import Fault, Row, Rows, each
 
@@ -30,7 +29,10 @@ def rows(folder: Path, files: Sequence[Path]) -> Rows:
 
 
 def _objects(file: Path, folder: Path) -> Rows:
-    data, words = _load(file), re.findall("[a-z]+[0-9]*", file.stem.lower())
+    data = reading.parsed(file, "JSON", json.loads, reading.text(file))
+    if not isinstance(data, dict):
+        raise Fault(file, "not COCO: it must hold an object with images, categories and annotations")
+    words = re.findall("[a-z]+[0-9]*", file.stem.lower())
     its_part = next(filter(None, (reading.part(word.rstrip("0123456789")) for word in words)), None)
     its_part = its_part or reading.part_of(file, folder)
     inner = [folder / "images" / word for word in words]  # images/val2017
@@ -70,18 +72,6 @@ def _object(where: str, thing: Mapping[str, Any], names: Mapping[Any, str], row:
     rule = f"'bbox' is four numbers (x, y, width, height), not {short(sides)}"
     x, y, width, height = reading.box(sides if isinstance(sides, list) else (), where, rule)
     return replace(row, where=where, label=names[category], box=(x, y, x + width, y + height))
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(reading.text(file))
-    except json.JSONDecodeError as error:
-        raise Fault(f"{file}, row {error.lineno}", f"not JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise Fault(file, f"not JSON ({first_line(error)})") from None
-    if not isinstance(data, dict):
-        raise Fault(file, "not COCO: it must hold an object with images, categories and annotations")
-    return data
 
 
 def _items(data: Mapping[str, Any], key: str, file: Path) -> list[Item]:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from milair.boxes import Box, to_shares
-from milair.errors import MilairError
+from milair.errors import MilairError, first_line
 from milair.frames import TEST, TRAIN, VALIDATION
 from milair.frames.frame import Frame
 from milair.frames.pictures import PICTURES, Picture
@@ -149,6 +149,17 @@ def text(file: Path) -> str:
     except UnicodeDecodeError as error:
         row, byte = data[: error.start].count(b"\n") + 1, data[error.start]
         raise Fault(f"{file}, row {row}", f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
+
+
+def parsed(file: Path, kind: str, parse: Callable[[Any], Any], data: str | bytes) -> Any:
+    """What is in a file as JSON, XML or YAML. Fault names the row, where the parser knows it."""
+    try:
+        return parse(data)
+    except Exception as error:  # parsers raise many kinds for broken files; each means the same to the reader
+        mark, place = getattr(error, "problem_mark", None), getattr(error, "position", None)  # YAML's, XML's
+        row = mark.line + 1 if mark else place[0] if isinstance(place, tuple) else getattr(error, "lineno", None)
+        rule = f"not {kind} ({getattr(error, 'msg', None) or first_line(error)})"
+        raise Fault(f"{file}, row {row}" if row else file, rule) from None
 
 
 def number(value: object) -> float:

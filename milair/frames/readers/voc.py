@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from milair.errors import first_line
 from milair.frames.readers import rows as reading
 from milair.frames.readers.rows import Fault, Row, Rows, box, each, part
 from milair.frames.readers.tables import BOX
@@ -47,12 +46,7 @@ def _parts(file: Path, parts: dict[str, str | None]) -> Rows:
 
 
 def _objects(file: Path, folder: Path, its_part: str | None) -> Rows:
-    try:
-        root = ElementTree.fromstring(reading.content(file))
-    except ElementTree.ParseError as error:
-        raise Fault(f"{file}, row {error.position[0]}", f"not XML ({first_line(error)})") from None
-    except (ValueError, LookupError) as error:  # an encoding that Python does not know
-        raise Fault(file, f"not XML ({first_line(error)})") from None
+    root = reading.parsed(file, "XML", ElementTree.fromstring, reading.content(file))
     name = (root.findtext("filename") or "").strip()
     if root.tag != "annotation" or not name:
         raise Fault(file, "not Pascal VOC: it must be an <annotation> with a <filename>")

@@ -9,11 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import yaml
 
-from milair.errors import first_line
 from milair.frames.readers import rows as reading
 from milair.frames.readers.rows import Fault, Row, Rows, box, each, text, with_parts
 
@@ -71,13 +71,11 @@ def _names(folder: Path) -> dict[str, str]:
     if not (files := _names_file(folder)):
         raise Fault(folder, f"no names of classes there: none of {', '.join(_NAMES)}")
     (file,) = files
-    names: object = text(file).rstrip().splitlines()  # an empty line between them would shift their numbers
+    data = text(file)
+    names: object = data.rstrip().splitlines()  # an empty line between them would shift their numbers
     if file.suffix in (".yaml", ".yml"):
-        try:
-            document = yaml.load(text(file), yaml.BaseLoader)  # all as text: a class may be called no, or 2024
-        except (yaml.YAMLError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            raise Fault(f"{file}, row {mark.line + 1}" if mark else file, f"not YAML ({first_line(error)})") from None
+        loader = partial(yaml.load, Loader=yaml.BaseLoader)  # all as text: a class may be called no, or 2024
+        document = reading.parsed(file, "YAML", loader, data)
         names = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, dict):
         names = [names.get(str(number)) for number in range(len(names))]
