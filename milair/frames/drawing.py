@@ -1,22 +1,21 @@
 """Boxes on pictures, and sheets of many small pictures."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from milair.boxes import to_pixels
+from milair.boxes import Box, to_pixels
 from milair.frames import duplicates
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import open_rgb
 
 LINE = "#ff3b30"
-LEARN, JUDGE = "#0a84ff", "#ff9f0a"  # frames on either side of a split
+TRAINING, VALIDATION = "#0a84ff", "#ff9f0a"
 _TILE = 320, 180  # pixels of a picture on a sheet
 _COLUMNS, _ROWS = 6, 8
+Tile = tuple[Frame, Box, str, str]  # a frame, a box on it in shares, a text at its corner, a colour
 
 
 def draw_box(picture: Image.Image, box: tuple[int, int, int, int], text: str, colour: str = LINE) -> None:
@@ -33,46 +32,34 @@ def draw_box(picture: Image.Image, box: tuple[int, int, int, int], text: str, co
 
 def label_sheets(frames: Sequence[Frame], folder: Path) -> list[Path]:
     """Write labels-1.jpeg …: every frame with its box and class."""
-
-    def tile(frame: Frame) -> Image.Image:
-        picture = _small(frame)
-        draw_box(picture, to_pixels(frame.box, *picture.size), frame.label)
-        return picture
-
-    return _sheets(list(map(tile, frames)), folder, "labels")
+    return _sheets([(frame, frame.box, frame.label, LINE) for frame in frames], folder, "labels")
 
 
 def duplicate_sheets(split: Split, folder: Path) -> list[Path]:
-    """Write near-duplicates-1.jpeg …: group by group, frames to learn from in blue, those to judge by in orange."""
+    """Write near-duplicates-1.jpeg …: group by group, training frames in blue, validation frames in orange."""
     frames = (*split.train, *split.val)
     groups = duplicates.groups(frames)
     sizes = Counter(groups)
-    several = sorted((group, member) for member, group in enumerate(groups) if sizes[group] > 1)
-    number = {group: count for count, group in enumerate(dict.fromkeys(group for group, _ in several), 1)}
-
-    def tile(place: tuple[int, int]) -> Image.Image:
-        group, member = place
-        picture, frame = _small(frames[member]), frames[member]
-        colour = LEARN if member < len(split.train) else JUDGE
-        draw_box(picture, (0, 0, *picture.size), f"{number[group]}  {frame.label}  {frame.path.name}", colour)
-        return picture
-
-    return _sheets(list(map(tile, several)), folder, "near-duplicates")
+    members = sorted((group, place) for place, group in enumerate(groups) if sizes[group] > 1)
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(group for group, _ in members), 1)}
+    tiles: list[Tile] = []
+    for group, place in members:
+        frame, colour = frames[place], TRAINING if place < len(split.train) else VALIDATION
+        tiles.append((frame, (0, 0, 1, 1), f"{numbers[group]}  {frame.label}  {frame.path.name}", colour))
+    return _sheets(tiles, folder, "near-duplicates")
 
 
-def _small(frame: Frame) -> Image.Image:
-    return ImageOps.contain(open_rgb(frame.path, _TILE), _TILE)
-
-
-def _sheets(tiles: Sequence[Image.Image], folder: Path, name: str) -> list[Path]:
+def _sheets(tiles: Sequence[Tile], folder: Path, name: str) -> list[Path]:
     """Tiles row by row, a JPEG for each so many."""
     folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
+    sheets: list[Path] = []
     for first in range(0, len(tiles), _COLUMNS * _ROWS):
-        here = tiles[first : first + _COLUMNS * _ROWS]
-        sheet = Image.new("RGB", (_COLUMNS * _TILE[0], -(-len(here) // _COLUMNS) * _TILE[1]), "white")
-        for number, tile in enumerate(here):
-            sheet.paste(tile, (number % _COLUMNS * _TILE[0], number // _COLUMNS * _TILE[1]))
-        written.append(folder / f"{name}-{len(written) + 1}.jpeg")
-        sheet.save(written[-1], quality=85)
-    return written
+        page = tiles[first : first + _COLUMNS * _ROWS]
+        sheet = Image.new("RGB", (_COLUMNS * _TILE[0], -(-len(page) // _COLUMNS) * _TILE[1]), "white")
+        for number, (frame, box, text, colour) in enumerate(page):
+            picture = ImageOps.contain(open_rgb(frame.path, _TILE), _TILE)
+            draw_box(picture, to_pixels(box, *picture.size), text, colour)
+            sheet.paste(picture, (number % _COLUMNS * _TILE[0], number // _COLUMNS * _TILE[1]))
+        sheets.append(folder / f"{name}-{len(sheets) + 1}.jpeg")
+        sheet.save(sheets[-1], quality=85)
+    return sheets

@@ -1,16 +1,17 @@
 """Labelled frames as values: what they hold, the order of their classes, and one hash over all of them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from milair.boxes import Box
-from milair.frames.pictures import Picture
+from milair.frames.pictures import Picture, Stamp, stamp
+
+_ANNOTATIONS = (".csv", ".json", ".xml", ".txt", ".yaml", ".yml", ".names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,18 @@ class Frames:
     unlabelled: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()  # the annotation files that it was read from
+    state: Mapping[Path, Stamp] = field(default_factory=dict, compare=False, repr=False)  # see stamps; as it was read
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Most frequent first: the order that gives the document's class ids 0 to 5, and with them its split."""
         return class_order(self.labelled)
+
+    def changed(self) -> bool:
+        """Whether an annotation file or a picture has another size or time of change than when it was read, or
+        annotation files came or went beside them. Nothing is read: what changed is for read.py to say."""
+        known = [path for path, its_stamp in self.state.items() if its_stamp]
+        return stamps(self.folder, self.files, known) != self.state
 
     def describe(self) -> str:
         """A few lines for people: how many frames, of what size and class, and how large their boxes are."""
@@ -72,15 +80,24 @@ class Frames:
             + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),
             f"boxes    {areas[0]:.1%} to {areas[-1]:.1%} of the picture, half below {areas[len(areas) // 2]:.1%}",
         ]
+        if len(counts) == 1:
+            lines.append("note     all frames are of one class: accuracy is always 1, and the search is for the box")
         return "\n".join(lines + [f"warning  {text}" for text in self.warnings])
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Frames to learn from and frames to judge by; no frame is in both."""
+    """Training and validation frames; no frame is in both."""
 
     train: tuple[Frame, ...]
     val: tuple[Frame, ...]
+
+
+def stamps(folder: Path, files: Sequence[Path], pictures: Iterable[Path] = ()) -> dict[Path, Stamp]:
+    """The size and time of change of files and pictures; None for all else beside them that may hold annotations."""
+    places = {folder, *(file.parent for file in files)}
+    beside = {path: None for place in places for path in place.glob("*") if path.suffix.lower() in _ANNOTATIONS}
+    return beside | {path: stamp(path) for path in (*files, *pictures)}
 
 
 def class_order(frames: Sequence[Frame]) -> tuple[str, ...]:
@@ -94,3 +111,31 @@ def fingerprint(frames: Sequence[Frame]) -> str:
     for frame in frames:
         digest.update(f"{frame.path.name}|{frame.label}|{frame.box}|".encode() + frame.picture.content)
     return digest.hexdigest()[:16]
+
+
+def label_rows(frames: Sequence[Frame]) -> list[list[Any]]:
+    """What a study keeps of its frames, as JSON: name, label, box in shares and content (hex) of each, in order."""
+    return [[frame.path.name, frame.label, list(frame.box), frame.picture.content.hex()] for frame in frames]
+
+
+def label_difference(rows: Sequence[Sequence[Any]], frames: Sequence[Frame]) -> str | None:
+    """The first difference of frames from `label_rows` of earlier ones, as a phrase; None if they are the same."""
+    earlier: dict[str, list[Sequence[Any]]] = {}  # by name, which frames of two folders may share
+    for name, *row in rows:
+        earlier.setdefault(name, []).append(row)
+    for (name, label, box, content), frame in zip(label_rows(frames), frames, strict=True):
+        if not earlier.get(name):
+            return f"{frame.where}: {name} is new"
+        old_label, old_box, old_content = earlier[name].pop(0)
+        if (label, box) != (old_label, old_box):
+            return f"{frame.where}: {name} is {_said(label, box)}, it was {_said(old_label, old_box)}"
+        if content != old_content:
+            return f"{frame.where}: the picture {name} is another one than it was"
+    if gone := next((name for name, left in earlier.items() if left), None):
+        return f"{gone} has no label any more"
+    moved = next((frame for row, frame in zip(rows, frames, strict=True) if row[0] != frame.path.name), None)
+    return f"{moved.where}: {moved.path.name} comes in another order than it did" if moved else None
+
+
+def _said(label: str, box: Sequence[float]) -> str:
+    return f"{label} ({', '.join(f'{side:.4g}' for side in box)})"

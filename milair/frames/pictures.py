@@ -27,6 +27,7 @@ _FEW = 100  # pictures that take no time worth telling of
 _TABLE = """CREATE TABLE IF NOT EXISTS pictures (
     folder, path PRIMARY KEY, size, mtime, ctime, width, height, mode, orientation, content, look)"""
 
+Stamp = tuple[int, int, int] | None  # size, and times of change (ns) of a file and of its entry
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
@@ -59,9 +60,9 @@ def look_at_all(
     paths: Sequence[Path], folder: Path, remember: Path | None = None, progress: Progress | None = None
 ) -> list[Picture | Unreadable]:
     """What the pictures of a folder hold, in their order. `remember` is a database that keeps it between processes."""
-    keys = {path: _key(path) for path in paths}  # before they are read: one that changes meanwhile is read again
-    pictures = _recall(remember, folder, keys) if remember else {}
-    new = [path for path in keys if path not in pictures]
+    stamps = {path: stamp(path) for path in paths}  # before they are read: one that changes then is read again
+    pictures = _recall(remember, folder, stamps) if remember else {}
+    new = [path for path in stamps if path not in pictures]
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets others run
         warnings.simplefilter("ignore")  # as in open_rgb, here once for all threads
         for done, (path, picture) in enumerate(zip(new, pool.map(_look, new), strict=True), 1):
@@ -69,7 +70,8 @@ def look_at_all(
             if progress and len(new) > _FEW and (done % _FEW == 0 or done == len(new)):
                 progress("pictures checked", done, len(new))
     if remember and new:
-        _keep(remember, folder, keys, [picture for path in new if isinstance(picture := pictures[path], Picture)])
+        whole = [picture for path in new if isinstance(picture := pictures[path], Picture)]
+        _keep(remember, [(str(folder), str(it.path), *(stamps[it.path] or ()), *astuple(it)[1:]) for it in whole])
     return [pictures[path] for path in paths]
 
 
@@ -142,28 +144,25 @@ def _look(path: Path) -> Picture | Unreadable:
     return Picture(path, *size, mode, orientation, hashlib.sha256(data).digest(), look)
 
 
-Key = tuple[str, int, int, int] | None  # path, size, times of change of the file and of its entry
-
-
-def _key(path: Path) -> Key:
+def stamp(path: Path) -> Stamp:
+    """By which a file is seen to have changed; None if there is none."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    return str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _recall(database: Path, folder: Path, keys: Mapping[Path, Key]) -> dict[Path, Picture | Unreadable]:
+def _recall(database: Path, folder: Path, stamps: Mapping[Path, Stamp]) -> dict[Path, Picture | Unreadable]:
     """What is remembered of pictures that have not changed since."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT * FROM pictures WHERE folder = ?", [str(folder)])
-        return {path: Picture(path, *row[5:]) for row in rows if keys.get(path := Path(row[1])) == row[1:5]}
+        return {path: Picture(path, *row[5:]) for row in rows if stamps.get(path := Path(row[1])) == row[2:5]}
     return {}
 
 
-def _keep(database: Path, folder: Path, keys: Mapping[Path, Key], pictures: Sequence[Picture]) -> None:
+def _keep(database: Path, rows: Sequence[Sequence[object]]) -> None:
     """A database that cannot be written costs time at the next start, and nothing else."""
-    rows = [(str(folder), *key, *astuple(picture)[1:]) for picture in pictures if (key := keys[picture.path])]
     with suppress(sqlite3.Error, OSError):
         database.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(database)) as connection, connection:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 from milair.boxes import Box, to_pixels
-from milair.frames.drawing import JUDGE, LEARN, draw_box
+from milair.frames.drawing import TRAINING, VALIDATION, draw_box
 from milair.frames.frame import Frame
 from milair.frames.pictures import open_rgb
 
@@ -33,7 +33,7 @@ def curves(trained: Mapping[str, Mapping[str, Sequence[float | None]]], best: in
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 2.6), layout="constrained")
         for axes, (name, title) in zip(figure.subplots(1, 3), _CURVES, strict=True):
-            for part, colour, label in (("train", LEARN, "training"), ("val", JUDGE, "validation")):
+            for part, colour, label in (("train", TRAINING, "training"), ("val", VALIDATION, "validation")):
                 values = [float("nan") if value is None else value for value in trained[part][name]]
                 axes.plot(range(1, len(values) + 1), values, color=colour, label=label)
             axes.axvline(best, color="#888888", linestyle=":", linewidth=1)
@@ -49,7 +49,7 @@ def progress(searches: Mapping[str, tuple[Sequence[float], Sequence[float]]], pa
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 3.2), layout="constrained")
         axes = figure.subplots()
-        for colour, (name, (passes, best)) in zip((LEARN, JUDGE), searches.items(), strict=False):
+        for colour, (name, (passes, best)) in zip((TRAINING, VALIDATION), searches.items(), strict=False):
             axes.step(passes, best, where="post", color=colour, label=name)
         _name(axes, "best validation score so far", "passes over the training pictures, all trainings together")
         axes.legend(frameon=False, loc="lower right")

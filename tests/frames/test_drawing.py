@@ -32,7 +32,7 @@ def test_every_frame_is_on_a_sheet_and_near_duplicates_are_side_by_side(tmp_path
     (sheet,) = duplicate_sheets(twins, tmp_path / "drawn")
     drawn = opened(sheet)
     assert drawn.size == (1920, 180)
-    assert [side(drawn, 320 * number + 300) for number in range(4)] == ["learn", "judge"] * 2
+    assert [side(drawn, 320 * number + 300) for number in range(4)] == ["training", "validation"] * 2
 
 
 def opened(path: Path) -> Image.Image:
@@ -43,4 +43,4 @@ def opened(path: Path) -> Image.Image:
 def side(sheet: Image.Image, x: int) -> str:
     """Which of the two colours frames the tile there."""
     red, _, blue = sheet.crop((x, 0, x + 1, 1)).resize((1, 1)).tobytes()
-    return "learn" if blue > red else "judge"
+    return "training" if blue > red else "validation"

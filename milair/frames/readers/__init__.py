@@ -1,10 +1,8 @@
 """Annotation formats: a reader for each, from a folder to rows as its files state them.
 
 A reader yields a Row for each object and each picture without one, or a Fault for what is neither, and goes on.
-Whether the picture is there and the box lies inside it is asked in frames.py.
+Whether the picture is there and the box lies inside it is asked in read.py.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +10,7 @@ from pathlib import Path
 
 from milair.errors import MilairError
 from milair.frames.readers import coco, tables, voc, yolo
-from milair.frames.readers.rows import CONTROL, TEST, TRAIN, VALIDATION, Fault, Row, Rows
-
-__all__ = ["LAYOUTS", "TEST", "TRAIN", "VALIDATION", "Fault", "Layout", "Row", "find"]
+from milair.frames.readers.rows import CONTROL, Fault, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +18,17 @@ class Layout:
     """A format: its name, the files by which a folder is known to have it, and its reader."""
 
     name: str
-    files: Callable[[Path], Sequence[Path]]
+    files: Callable[[Path], Sequence[Path]]  # all that are read, those with labels first
     rows: Callable[[Path, Sequence[Path]], Rows]
 
 
 LAYOUTS = (  # the first that fits is read
-    Layout("labels_with_split.csv", tables.split_files, tables.with_split),
-    Layout("competition CSV", tables.competition_files, tables.competition),
+    Layout("labels_with_split.csv", tables.split_files, tables.rows),
+    Layout("competition CSV", tables.competition_files, tables.rows),
     Layout("COCO JSON", coco.files, coco.rows),
     Layout("Pascal VOC", voc.files, voc.rows),
     Layout("YOLO text", yolo.files, yolo.rows),
-    Layout("one CSV for each picture", tables.single_files, tables.single),
+    Layout("one CSV for each picture", tables.single_files, tables.rows),
 )
 
 
@@ -41,12 +37,12 @@ def find(folder: Path) -> list[tuple[Layout, Sequence[Path]]]:
     if not folder.is_dir():
         raise MilairError(f"{folder}: there is no such folder")
     if CONTROL.search(str(folder)):
-        raise MilairError(str(Fault(str(folder), "a name with characters that cannot be printed; rename the folder")))
-    found = [(layout, files) for layout in LAYOUTS if (files := layout.files(folder))]
-    if not found:
+        raise Fault(folder, "a name with characters that cannot be printed; rename the folder")
+    layouts = [(layout, files) for layout in LAYOUTS if (files := layout.files(folder))]
+    if not layouts:
         raise MilairError(
             f"{folder}: no labelled frames there; milair reads train.csv ({','.join(tables.COMPETITION)}), "
             "labels_with_split.csv, COCO JSON, Pascal VOC (annotations/*.xml), YOLO text (labels/*.txt and images/) "
             "and one CSV for each picture"
         )
-    return found
+    return layouts

@@ -4,86 +4,61 @@ Boxes are taken as written: VOC itself counts pixels from 1, but the tools that 
 `ImageSets/Main/train.txt`, `val.txt` and `test.txt`, or folders of these names, say which part a picture is of.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from milair.errors import first_line
-from milair.frames.readers.rows import (
-    PART_FOLDERS,
-    Broken,
-    Fault,
-    Row,
-    Rows,
-    box,
-    content,
-    each,
-    part,
-    part_of,
-    picture_places,
-    size,
-    text,
-    there,
-    unnamed,
-    with_parts,
-)
-
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+from milair.frames.readers import rows as reading
+from milair.frames.readers.rows import Fault, Row, Rows, box, each, part
+from milair.frames.readers.tables import BOX
 
 
 def files(folder: Path) -> list[Path]:
-    places = [folder / "annotations", folder / "Annotations", *with_parts(folder)]
-    return [file for place in places for file in sorted(place.glob("*.xml"))]
+    """XML files, and then the lists of parts if there are any."""
+    places = (folder / "annotations", folder / "Annotations", *reading.with_parts(folder))
+    documents = [file for place in places for file in sorted(place.glob("*.xml"))]
+    lists = (folder / "ImageSets" / "Main" / f"{name}.txt" for name in reading.PART_FOLDERS)
+    return documents and [*documents, *(file for listed in lists for file in reading.there(listed))]
 
 
 def rows(folder: Path, files: Sequence[Path]) -> Rows:
-    parts: dict[str, str | None] = {}
-    lists = (folder / "ImageSets" / "Main" / f"{name}.txt" for name in PART_FOLDERS)
-    yield from each((file for listed in lists for file in there(listed)), lambda file: _listed(file, parts))
-    named = {file.stem for file in files}
-    for row in each(files, lambda file: _objects(file, folder, parts.get(file.stem) or part_of(file, folder))):
+    documents, parts = [file for file in files if file.suffix == ".xml"], dict[str, str | None]()
+    yield from each(files[len(documents) :], lambda file: _parts(file, parts))
+    named = {file.stem for file in documents}
+    for row in each(
+        documents, lambda file: _objects(file, folder, parts.get(file.stem) or reading.part_of(file, folder))
+    ):
         if isinstance(row, Row):
             named.add(Path(row.name).stem)
         yield row
-    yield from unnamed(picture_places(folder, *(file.parent for file in files)), named)
+    yield from reading.unnamed(reading.picture_places(folder, *(file.parent for file in documents)), named)
 
 
-def _listed(file: Path, parts: dict[str, str | None]) -> Rows:
+def _parts(file: Path, parts: dict[str, str | None]) -> Rows:
     """Adds the pictures of a list to `parts`; a Fault for one that is in another part already."""
     its_part = part(file.stem)
-    for number, line in enumerate(text(file).splitlines(), 1):
+    for number, line in enumerate(reading.text(file).splitlines(), 1):
         for stem in line.split()[:1]:
             if parts.setdefault(stem, its_part) != its_part:
-                yield Fault(
-                    f"{file}, row {number}", f"{stem} is of the part {its_part}, and of {parts[stem]} elsewhere"
-                )
+                rule = f"{stem} is of the part {its_part}, and of {parts[stem]} elsewhere"
+                yield Fault(f"{file}, row {number}", rule)
 
 
 def _objects(file: Path, folder: Path, its_part: str | None) -> Rows:
-    try:
-        root = ElementTree.fromstring(content(file))
-    except ElementTree.ParseError as error:
-        raise Broken(f"{file}, row {error.position[0]}", f"not XML ({first_line(error)})") from None
-    except (ValueError, LookupError) as error:  # an encoding that Python does not know
-        raise Broken(file, f"not XML ({first_line(error)})") from None
+    root = reading.parsed(file, "XML", ElementTree.fromstring, reading.content(file))
     name = (root.findtext("filename") or "").strip()
     if root.tag != "annotation" or not name:
-        raise Broken(file, "not Pascal VOC: it must be an <annotation> with a <filename>")
-    places = picture_places(folder, file.parent)
-    stated = size(root.findtext("size/width"), root.findtext("size/height"))
-    objects = root.findall("object")
-    if not objects:
-        yield Row(str(file), name, places, size=stated, part=its_part)
-    for count, thing in enumerate(objects, 1):
-        where = f"{file}, object {count}"
-        label = (thing.findtext("name") or "").strip()
-        sides = [thing.findtext(f"bndbox/{side}") for side in _SIDES]
-        found = box(sides)
-        if not label:
-            yield Fault(where, "its <name> is empty")
-        elif found is None:
-            yield Fault(where, f"a box is four numbers, not {sides}")
-        else:
-            yield Row(where, name, places, label, found, size=stated, part=its_part)
+        raise Fault(file, "not Pascal VOC: it must be an <annotation> with a <filename>")
+    size = reading.size(root.findtext("size/width"), root.findtext("size/height"))
+    row = Row(str(file), name, reading.picture_places(folder, file.parent), size=size, part=its_part)
+    objects = [(f"{file}, object {count}", thing) for count, thing in enumerate(root.findall("object"), 1)]
+    yield from each(objects, lambda item: [_object(*item, row)]) if objects else [row]
+
+
+def _object(where: str, thing: ElementTree.Element, row: Row) -> Row:
+    label = (thing.findtext("name") or "").strip()
+    if not label:
+        raise Fault(where, "its <name> is empty")
+    sides = [thing.findtext(f"bndbox/{side}") for side in BOX]
+    return replace(row, where=where, label=label, box=box(sides, where, f"a box is four numbers, not {sides}"))

@@ -5,91 +5,83 @@ Label files lie in `labels/` (or `labels/train/` …, or `train/labels/` …) wi
 place, or beside their pictures.
 """
 
-from __future__ import annotations
-
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import yaml
 
-from milair.errors import first_line
-from milair.frames.readers.rows import Broken, Fault, Row, Rows, box, each, part_of, text, there, unnamed, with_parts
+from milair.frames.readers import rows as reading
+from milair.frames.readers.rows import Fault, Row, Rows, box, each, text, with_parts
 
+_LABELS = re.compile("^(.*/)labels(?=/|$)", re.DOTALL)
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels/classes.txt")
 _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "README.txt")
 
 
 def files(folder: Path) -> list[Path]:
-    own = [*with_parts(folder / "labels"), *(place / "labels" for place in with_parts(folder)[1:])]
-    beside = [folder, folder / "obj_train_data"] if _names_file(folder) else []
-    return [file for place in (*own, *beside) for file in sorted(place.glob("*.txt")) if file.name not in _NO_LABELS]
+    """Label files, and then the file with the names of the classes, if there are any labels."""
+    names = _names_file(folder)
+    places = [*with_parts(folder / "labels"), *(place / "labels" for place in with_parts(folder)[1:])]
+    places += [folder, folder / "obj_train_data"] if names else []
+    labels = [file for place in places for file in sorted(place.glob("*.txt")) if file.name not in _NO_LABELS]
+    return labels and [*labels, *names]
 
 
 def rows(folder: Path, files: Sequence[Path]) -> Rows:
-    try:
-        names = _names(folder)
-    except Broken as error:
-        yield error.fault
-        return
-    yield from each(files, lambda file: _objects(file, folder, names))
-    yield from unnamed(map(_pictures, files), {file.stem for file in files})
+    """Fault if the classes have no names."""
+    names = _names(folder)
+    labels = [file for file in files if file not in _names_file(folder)]
+    yield from each(labels, lambda file: _objects(file, folder, names))
+    yield from reading.unnamed(map(_pictures, labels), {file.stem for file in labels})
 
 
 def _objects(file: Path, folder: Path, names: Mapping[str, str]) -> Rows:
+    row = Row(str(file), file.stem, (_pictures(file),), shares=True, part=reading.part_of(file, folder))
     lines = [(number, line.split()) for number, line in enumerate(text(file).splitlines(), 1) if line.strip()]
-    row = Row(str(file), file.stem, (_pictures(file),), shares=True, part=part_of(file, folder))
-    if not lines:
-        yield row
-    for number, cells in lines:
-        where = f"{file}, row {number}"
-        found = box(cells[1:])
-        if found is None:
-            yield Fault(
-                where, f"it must be a class and four numbers (x, y, width, height), not '{' '.join(cells)[:60]}'"
-            )
-        elif cells[0] not in names:
-            known = ", ".join(f"{number} {name}" for number, name in names.items())
-            yield Fault(where, f"class {cells[0]} is unknown; there are {known}")
-        else:
-            x, y, width, height = found
-            corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-            yield replace(row, where=where, label=names[cells[0]], box=corners)
+    objects = [(f"{file}, row {number}", cells) for number, cells in lines]
+    yield from each(objects, lambda item: [_object(*item, names, row)]) if objects else [row]
+
+
+def _object(where: str, cells: Sequence[str], names: Mapping[str, str], row: Row) -> Row:
+    said = " ".join(cells)[:60]
+    rule = f"it must be a class and four numbers (x, y, width, height), not '{said}'"
+    x, y, width, height = box(cells[1:], where, rule)
+    if cells[0] not in names:
+        known = ", ".join(f"{number} {name}" for number, name in names.items())
+        raise Fault(where, f"class {cells[0]} is unknown; there are {known}")
+    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return replace(row, where=where, label=names[cells[0]], box=corners)
 
 
 def _pictures(file: Path) -> Path:
     """The folder of a label file's picture: `images` where its path says `labels`, else its own."""
-    parts = list(file.parent.parts)
-    if "labels" not in parts:
-        return file.parent
-    at = len(parts) - 1 - parts[::-1].index("labels")
-    return Path(*parts[:at], "images", *parts[at + 1 :])
+    return Path(_LABELS.sub(r"\1images", file.parent.as_posix()))
 
 
-def _names_file(folder: Path) -> Path | None:
-    return next((file for name in _NAMES for file in there(folder / name)), None)
+def _names_file(folder: Path) -> list[Path]:
+    return [file for name in _NAMES for file in reading.there(folder / name)][:1]
 
 
 def _names(folder: Path) -> dict[str, str]:
     """The names of the classes, by their numbers, "0" and on."""
-    file = _names_file(folder)
-    if file is None:
-        raise Broken(folder, f"no names of classes there: none of {', '.join(_NAMES)}")
-    if file.suffix not in (".yaml", ".yml"):
-        names: object = text(file).rstrip().splitlines()  # an empty line between them would shift their numbers
-    else:
-        try:
-            said = yaml.load(text(file), yaml.BaseLoader)  # all as text: a class may be called no, or 2024
-        except (yaml.YAMLError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            raise Broken(f"{file}, row {mark.line + 1}" if mark else file, f"not YAML ({first_line(error)})") from None
-        names = said.get("names") if isinstance(said, dict) else None
+    if not (files := _names_file(folder)):
+        raise Fault(folder, f"no names of classes there: none of {', '.join(_NAMES)}")
+    (file,) = files
+    data = text(file)
+    names: object = data.rstrip().splitlines()  # an empty line between them would shift their numbers
+    if file.suffix in (".yaml", ".yml"):
+        loader = partial(yaml.load, Loader=yaml.BaseLoader)  # all as text: a class may be called no, or 2024
+        document = reading.parsed(file, "YAML", loader, data)
+        names = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, dict):
         names = [names.get(str(number)) for number in range(len(names))]
     words = [name.strip() if isinstance(name, str) else "" for name in names] if isinstance(names, list) else []
-    if not words or not all(words):
-        raise Broken(file, "'names' must list the names of the classes, in the order of their numbers from 0")
+    if not all(words) or not words:
+        raise Fault(file, "'names' must list the names of the classes, in the order of their numbers from 0")
     if twice := next((word for word, count in Counter(words).items() if count > 1), None):
-        raise Broken(file, f"there are two classes '{twice}'")
+        raise Fault(file, f"there are two classes '{twice}'")
     return {str(number): word for number, word in enumerate(words)}
