@@ -22,7 +22,6 @@ from typing import Any, Protocol, cast
 
 from milair.errors import MilairError, UsageError, first_line
 from milair.recipe import Recipe
-from milair.runs import Claim, Run
 
 Value = str | int | float | bool | None
 _PACKAGE = "search_spaces"  # what the folder of a space file is called while it is loaded
@@ -127,10 +126,8 @@ def load(name: str, folder: Path) -> Space:
     if not isinstance(baseline, Recipe) or not callable(function):
         raise MilairError(f"{path}: a search space has a BASELINE (a Recipe) and a function space(trial) -> Recipe")
     question = (module.__doc__ or path.stem).strip().splitlines()[0]
-    runs, claims = getattr(module, "RUNS", ()), getattr(module, "CLAIMS", ())
-    if not all(isinstance(run, Run) for run in runs) or not all(isinstance(claim, Claim) for claim in claims):
-        raise MilairError(f"{path}: RUNS and CLAIMS are what milair.runs.read and read_claims return")
-    return Space(path.stem, path, question, baseline, function, runs, claims)
+    first, sections = getattr(module, "FIRST", ()), getattr(module, "SECTIONS", ())
+    return Space(path.stem, path, question, baseline, function, first, sections)
 
 
 def _module(path: Path) -> ModuleType:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from milair.features.bank import Bank
-    from milair.training.train import Epoch
+    from milair.training.values import Epoch
 
 _SILENCE = 20  # seconds without a line, where there is no live one
 
