@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milair import __version__
-from milair.console import cli
+from milair.console.command import command, leave
+from milair.console.options import add_studies, parser, storage_url
 from milair.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+    made = parser(
         "report",
         "Write a study as one HTML page that needs no network, and as Markdown.",
         "python -m milair.report --study heads@frames",
@@ -27,15 +27,14 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, metavar="DIR", help="default: reports/NAME in --studies")
     made.add_argument("--data", metavar="DIR", help="where the frames lie now, if they moved")
     made.add_argument("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    cli.add_studies(made)
+    add_studies(made)
     return made
 
 
-def command(options: argparse.Namespace) -> None:
-    from milair.console.progress import Progress
+@command(arguments)
+def main(options: argparse.Namespace, console: Progress) -> None:
     from milair.reporting import comparisons, page, sections
 
-    console = Progress()
     evidence = _evidence(options, options.study, console)
     other = None if options.against is None else _evidence(options, options.against, console)
     if other is not None and not comparisons.comparable(evidence, other):
@@ -61,18 +60,14 @@ def _evidence(options: argparse.Namespace, study_name: str, console: Progress) -
     from milair.study import session as setup
     from milair.study import storage
 
-    found = storage.load_study(storage.open_storage(cli.storage_url(options), create=False), study_name)
+    found = storage.load_study(storage.open_storage(storage_url(options), create=False), study_name)
     settings = study.stored_settings(found)
     settings = replace(settings, data=setup.data_place(options.data) if options.data else settings.data)
-    frames = setup.read_frames(settings.data, settings.objects, console.features)
+    frames = setup.read_frames(settings.data, settings.objects, console.advance)
     settings.refuse_difference(setup.same_settings(settings, frames), found.study_name)
     chosen = space.load(settings.space, options.spaces or space.default_folder()).narrowed(settings.only)
     return Evidence(found, chosen, split.split(frames.labelled, settings.split_kind), frames.classes)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milair import __version__
-from milair.console import cli
+from milair.console.command import command, leave
+from milair.console.options import add_places, parser, storage_url, whole
 from milair.errors import MilairError, UsageError
-from milair.recipe import Recipe
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
     from milair.console.progress import Progress
+    from milair.recipe import Recipe
     from milair.study.session import Setup
     from milair.training.metrics import Metrics
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+    made = parser(
         "retrain",
         "Train the best trial of a study again and save the model; its metrics come out as they did in the search.",
         "python -m milair.retrain --study heads@frames --seeds 3",
@@ -34,11 +34,11 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument(
         "--on", choices=("train", "all"), default="train", help="learn from the validation frames as well"
     )
-    made.add_argument("--seeds", type=cli.whole(1), default=1, metavar="N", help="train N times and show the spread")
+    made.add_argument("--seeds", type=whole(1), default=1, metavar="N", help="train N times and show the spread")
     made.add_argument("--out", type=Path, metavar="DIR", help="default: models/NAME-TRIAL in --studies")
     made.add_argument("--data", metavar="DIR", help="where the frames lie now, if they moved")
     made.add_argument("--weights", metavar="W", help="where the weights lie now, if they moved: imagenet, FILE or DIR")
-    cli.add_places(made)
+    add_places(made)
     return made
 
 
@@ -51,17 +51,17 @@ class Trained:
     then: Metrics | None  # the best so far after as many epochs as the trial had: one that was pruned had fewer
 
 
-def command(options: argparse.Namespace) -> None:
+@command(arguments)
+def main(options: argparse.Namespace, console: Progress) -> None:
     from milair.console import summary
-    from milair.console.progress import Progress
+    from milair.recipe import Recipe
     from milair.study import storage
     from milair.study.session import TRAINING
     from milair.training import devices
 
     if options.on == "all" and options.seeds > 1:
         raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
-    console = Progress()
-    found = storage.load_study(storage.open_storage(cli.storage_url(options), create=False), options.study)
+    found = storage.load_study(storage.open_storage(storage_url(options), create=False), options.study)
     trial = _pick(found, options.trial)
     setup = _setup(found, options, console)
     recipe = Recipe.from_json(trial.user_attrs["recipe"])
@@ -94,7 +94,7 @@ def _train(recipe: Recipe, setup: Setup, console: Progress, epochs: int, last: b
 
     kept, then = None, None
     for epoch in train(recipe, setup.bank(recipe), setup.device):
-        console.epoch(f"seed {recipe.seed}", recipe, epoch)
+        console.advance(f"seed {recipe.seed}", epoch.number, recipe.epochs, epoch.score)
         if epoch.number == epochs:
             then = epoch.best
         if epoch.improved or last:
@@ -131,7 +131,7 @@ def _setup(found: optuna.Study, options: argparse.Namespace, console: Progress) 
     settings = study.stored_settings(found)
     data = setup.data_place(options.data) if options.data else settings.data
     settings = replace(settings, data=data, source=options.weights or settings.source)
-    frames = setup.read_frames(settings.data, settings.objects, console.features)
+    frames = setup.read_frames(settings.data, settings.objects, console.advance)
     settings.refuse_difference(setup.same_settings(settings, frames), found.study_name)
     return setup.open_setup(settings, frames, options.devices, options.bank, console)
 
@@ -178,9 +178,5 @@ def _save(out: Path, run: Trained, setup: Setup, found: optuna.Study, trial: Fro
     checkpoint.save(out, detector, about)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

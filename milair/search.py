@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from milair import __version__
-from milair.console import cli
+from milair.console.command import command, leave
+from milair.console.options import (
+    PRUNERS,
+    SAMPLERS,
+    add_frames,
+    add_places,
+    pairs,
+    parser,
+    place_options,
+    storage_url,
+    whole,
+)
 from milair.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +40,7 @@ _SHOWN = 3  # reasons of one kind
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+    made = parser(
         "search",
         "Search a space for the best recipe. The same command again goes on with the study, up to --trials in all.",
         "python -m milair.search --study heads --data my/frames --trials 40",
@@ -40,44 +49,45 @@ def arguments() -> argparse.ArgumentParser:
         "--study", required=True, metavar="SPACE", help="a file of search_spaces/ (heads), or a path to one"
     )
     made.add_argument("--data", metavar="DIR", help="folder of labelled frames; default: the built-in sample")
-    cli.add_frames(made)
+    add_frames(made)
     made.add_argument(
         "--weights", metavar="W", help="imagenet, random, FILE or DIR; default: imagenet (sample: random)"
     )
     made.add_argument(
         "--trials",
-        type=cli.whole(0),
+        type=whole(0),
         metavar="N",
-        help="finished trials in all; default: 40 (sample: 12; a space with runs: all of them)",
+        help=f"finished trials in all; default: {_TRIALS} (sample: {_SAMPLE_TRIALS}; a space with runs: all of them)",
     )
     made.add_argument("--timeout", type=float, metavar="S", help="begin no trial after S seconds")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
     made.add_argument(
         "--only", action="append", default=[], metavar="FIELD=A,B", help="of the space's choices, only these"
     )
-    made.add_argument("--epochs", type=cli.whole(1), metavar="N", help="the same as --set epochs=N")
+    made.add_argument("--epochs", type=whole(1), metavar="N", help="the same as --set epochs=N")
     made.add_argument(
         "--views",
-        type=cli.whole(1),
+        type=whole(1),
         metavar="K",
         help="augmented views of a picture in the bank; default: 12 (sample: 4)",
     )
     made.add_argument("--name", help="name of the study; default: SPACE@DATA")
     made.add_argument("--copy-from", metavar="OLD", help="begin with the finished trials of study OLD that still fit")
     made.add_argument("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    made.add_argument("--sampler", choices=("tpe", "random", "grid"), default="tpe", help="default: tpe")
-    made.add_argument(
-        "--pruner", choices=("median", "asha", "hyperband", "none"), default="median", help="default: median"
-    )
-    made.add_argument("--seed", type=cli.whole(0), default=0, metavar="N", help="the sampler's; default: 0")
+    made.add_argument("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default: %(default)s")
+    made.add_argument("--pruner", choices=PRUNERS, default=PRUNERS[0], help="default: %(default)s")
+    made.add_argument("--seed", type=whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s")
     made.add_argument("--dry-run", action="store_true", help="show what would be searched, and train nothing")
     made.add_argument("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr")
-    cli.add_places(made, several=True)
-    made.add_argument("--per-device", type=cli.whole(1), default=1, metavar="K", help="workers for each; default: 1")
+    add_places(made, several=True)
+    made.add_argument(
+        "--per-device", type=whole(1), default=1, metavar="K", help="workers for each; default: %(default)s"
+    )
     return made
 
 
-def command(options: argparse.Namespace) -> None:
+@command(arguments)
+def main(options: argparse.Namespace, console: Progress) -> None:
     from milair import space
     from milair.training import devices
     from milair.workers import supervisor
@@ -86,21 +96,21 @@ def command(options: argparse.Namespace) -> None:
     workers = devices.places(options.devices, options.per_device)
     count = 0 if options.dry_run else len(workers)
     with supervisor.waiting(count, devices.threads(len(workers)), options.debug) as waiting:
-        _search(options, chosen, workers, waiting)
+        _search(options, chosen, workers, waiting, console)
 
 
-def _search(options: argparse.Namespace, chosen: Space, workers: list[str], waiting: list[Process]) -> None:
+def _search(
+    options: argparse.Namespace, chosen: Space, workers: list[str], waiting: list[Process], console: Progress
+) -> None:
     import optuna
 
     from milair.console import summary
-    from milair.console.progress import Progress
     from milair.study import results as study
     from milair.study import session as setup
     from milair.study import storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    console = Progress(sys.stderr if options.json else sys.stdout)
-    url = cli.storage_url(options)
+    url = storage_url(options)
     data = setup.data_place(options.data)
     name = options.name or f"{chosen.name}@{Path(data).name}"
     console.say(f"milair {__version__}, study {name} in {storage.shown(url)}\n{chosen.question}\n")
@@ -109,15 +119,15 @@ def _search(options: argparse.Namespace, chosen: Space, workers: list[str], wait
     if stored is not None and options.data is None:
         data = stored.data
     objects = options.objects or (stored.objects if stored else "largest")
-    frames = setup.read_frames(data, objects, console.features)
+    frames = setup.read_frames(data, objects, console.advance)
     settings = setup.new_settings(
         chosen,
         data,
         frames,
         weights=options.weights,
         views=options.views,
-        overrides=cli.pairs("--set", options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
-        only={name: text.split(",") for name, text in cli.pairs("--only", options.only).items()},
+        overrides=pairs("--set", options.set) | ({"epochs": str(options.epochs)} if options.epochs else {}),
+        only={name: text.split(",") for name, text in pairs("--only", options.only).items()},
         objects=objects,
         split_kind=options.split,
         stored=stored,
@@ -142,7 +152,7 @@ def _search(options: argparse.Namespace, chosen: Space, workers: list[str], wait
         print(json.dumps(result, indent=2))
     else:
         pictures = shared.split.val[0].path.parent
-        console.say(summary.text(result, cli.places(options), options.studies / "models", pictures))
+        console.say(summary.text(result, place_options(options), options.studies / "models", pictures))
 
 
 def _take_over(found: optuna.Study, old: optuna.Study, chosen: Space, shared: Setup, console: Progress) -> None:
@@ -207,7 +217,7 @@ def _job(options: argparse.Namespace, found: optuna.Study, chosen: Space, goal: 
     from milair.workers.worker import Job
 
     return Job(
-        storage=cli.storage_url(options),
+        storage=storage_url(options),
         study=found.study_name,
         space=str(chosen.path.resolve()),
         device="",  # the supervisor gives each worker one
@@ -241,9 +251,5 @@ def _describe(shared: Setup, baseline: Recipe, workers: list[str]) -> str:
     return "\n".join(lines + ([f"fixed    {fixed}"] if fixed else []))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

@@ -7,22 +7,24 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milair.console import cli
+from milair.console.command import command, leave
+from milair.console.options import add_studies, parser, place_options, program, storage_url, whole
 from milair.errors import MilairError, UsageError
 
 if TYPE_CHECKING:
     import optuna
 
+    from milair.console.progress import Progress
     from milair.frames.frame import Split
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+    made = parser(
         "studies",
         "List and show studies, rename or delete them, and put the disk in order.",
         "python -m milair.studies show heads@frames",
@@ -30,7 +32,7 @@ def arguments() -> argparse.ArgumentParser:
     actions = made.add_subparsers(required=True, metavar="ACTION")
     places = _places()
 
-    def action(name: str, act: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def action(name: str, act: Callable[[argparse.Namespace, Progress], None], text: str) -> argparse.ArgumentParser:
         added = actions.add_parser(name, help=text, description=text, parents=[places])
         added.set_defaults(act=act)
         return added
@@ -43,8 +45,10 @@ def arguments() -> argparse.ArgumentParser:
     cleaned = action("clean", clean, "remove all features kept on disk, and give trials of dead workers back")
     for named in (shown, repeated, renamed, deleted):
         named.add_argument("name", metavar="NAME", help="heads@frames, or heads if there is only one")
-    repeated.add_argument("trials", metavar="TRIAL", type=cli.whole(0), nargs="+", help="its number; it is complete")
-    repeated.add_argument("--seeds", metavar="N", type=cli.whole(1), default=2, help="so many more each; default: 2")
+    repeated.add_argument("trials", metavar="TRIAL", type=whole(0), nargs="+", help="its number; it is complete")
+    repeated.add_argument(
+        "--seeds", metavar="N", type=whole(1), default=2, help="so many more each; default: %(default)s"
+    )
     renamed.add_argument("new", metavar="NEW", help="its name from then on")
     for told in (listed, shown):
         told.add_argument("--json", action="store_true", help="the same as JSON")
@@ -54,31 +58,28 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _places() -> argparse.ArgumentParser:
-    """Options of every action, and values of those that `cli.places` reads beside them."""
+    """Options of every action."""
     made = argparse.ArgumentParser(add_help=False)
     made.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
-    cli.add_studies(made)
-    made.set_defaults(devices="auto", bank_quota=20)
+    add_studies(made)
     return made
 
 
-def list_studies(options: argparse.Namespace) -> None:
-    import pandas as pd
-
+def list_studies(options: argparse.Namespace, console: Progress) -> None:
+    from milair.console.table import table
     from milair.study import storage
 
     rows = [_row(found) for found in _studies(options)]
     if options.json:
         print(json.dumps(rows, indent=2))
     elif rows:
-        table = pd.DataFrame([{name: "" if value is None else value for name, value in row.items()} for row in rows])
-        print(table.rename(columns={"active": "last active"}).to_string(index=False, float_format="{:.4f}".format))
+        console.say(table([{"last active" if name == "active" else name: row[name] for name in row} for row in rows]))
     else:
-        search = shlex.join([cli.shown("python"), "-m", "milair.search", "--study", "heads", *cli.places(options)])
-        print(f"no studies in {storage.shown(cli.storage_url(options))}; `{search}` makes one")
+        search = shlex.join([program("python"), "-m", "milair.search", "--study", "heads", *place_options(options)])
+        console.say(f"no studies in {storage.shown(storage_url(options))}; `{search}` makes one")
 
 
-def show(options: argparse.Namespace) -> None:
+def show(options: argparse.Namespace, console: Progress) -> None:
     from milair.console import summary
     from milair.study import results as study
     from milair.study import storage
@@ -86,19 +87,19 @@ def show(options: argparse.Namespace) -> None:
     found = _load(options)
     settings = found.user_attrs.get(study.SETTINGS, {})
     split = _split(settings)
-    told = summary.summary(found, storage.shown(cli.storage_url(options)), split)
+    told = summary.summary(found, storage.shown(storage_url(options)), split)
     if options.json:
         print(json.dumps(told | {"settings": settings}, indent=2))
         return
     goal = "" if told["goal"] is None else f" of {told['goal']}"
-    print(f"{'storage':<12} {told['storage']}")
-    print(f"{'state':<12} {told['state']}, {told['finished']}{goal} trials")
-    print("\n".join(_identity(settings)))
+    console.say(f"{'storage':<12} {told['storage']}")
+    console.say(f"{'state':<12} {told['state']}, {told['finished']}{goal} trials")
+    console.say("\n".join(_identity(settings)))
     pictures = None if split is None else split.val[0].path.parent
-    print(summary.text(told, cli.places(options), options.studies / "models", pictures))
+    console.say(summary.text(told, place_options(options), options.studies / "models", pictures))
 
 
-def again(options: argparse.Namespace) -> None:
+def again(options: argparse.Namespace, console: Progress) -> None:
     from milair.study import results as study
 
     found = _load(options)
@@ -106,10 +107,10 @@ def again(options: argparse.Namespace) -> None:
     study.queue_again(found, dict.fromkeys(options.trials), options.seeds)
     counts = Counter(trial.state.name for trial in found.get_trials(deepcopy=False))
     total = sum(counts.values()) - counts["FAIL"]
-    print(f"{counts['WAITING']} trials wait in {found.study_name}; its search trains them with --trials {total}")
+    console.say(f"{counts['WAITING']} trials wait in {found.study_name}; its search trains them with --trials {total}")
 
 
-def rename(options: argparse.Namespace) -> None:
+def rename(options: argparse.Namespace, console: Progress) -> None:
     import optuna
     from sqlalchemy import text
 
@@ -126,11 +127,11 @@ def rename(options: argparse.Namespace) -> None:
         with database.engine.begin() as connection:
             statement = text("UPDATE studies SET study_name = :new WHERE study_id = :id")
             connection.execute(statement, {"new": new, "id": found._study_id})
-    print(f"{old} is {new} now; a search goes on with it by --name {shlex.quote(new)}")
-    _tell_models(found, options)
+    console.say(f"{old} is {new} now; a search goes on with it by --name {shlex.quote(new)}")
+    _tell_models(found, options, console)
 
 
-def delete(options: argparse.Namespace) -> None:
+def delete(options: argparse.Namespace, console: Progress) -> None:
     """The room in SQLite's file is used again by the next trials; the file does not shrink."""
     import optuna
 
@@ -143,17 +144,17 @@ def delete(options: argparse.Namespace) -> None:
     trials = len(found.get_trials(deepcopy=False))
     with storage.alone(found):
         _refuse_running(found, "deleted")
-        _tell_models(found, options)
+        _tell_models(found, options, console)
         optuna.delete_study(study_name=found.study_name, storage=storage.of(found))
-    print(f"{found.study_name} is deleted, with {trials} trials")
+    console.say(f"{found.study_name} is deleted, with {trials} trials")
 
 
-def clean(options: argparse.Namespace) -> None:
+def clean(options: argparse.Namespace, console: Progress) -> None:
     from milair.study import session as setup
 
     for found in _studies(options):
-        _give_back(found, options.dry_run)
-    _free(options.bank or setup.cache_folder() / "banks", options.dry_run)
+        _give_back(found, options.dry_run, console)
+    _free(options.bank or setup.cache_folder() / "banks", options.dry_run, console)
 
 
 def _studies(options: argparse.Namespace) -> list[optuna.Study]:
@@ -162,7 +163,7 @@ def _studies(options: argparse.Namespace) -> list[optuna.Study]:
 
     from milair.study import storage
 
-    url = cli.storage_url(options)
+    url = storage_url(options)
     if options.storage is None and not Path(url.removeprefix("sqlite:///")).is_file():
         return []
     opened = storage.open_storage(url, create=False)
@@ -172,7 +173,7 @@ def _studies(options: argparse.Namespace) -> list[optuna.Study]:
 def _load(options: argparse.Namespace) -> optuna.Study:
     from milair.study import storage
 
-    return storage.load_study(storage.open_storage(cli.storage_url(options), create=False), options.name)
+    return storage.load_study(storage.open_storage(storage_url(options), create=False), options.name)
 
 
 def _row(found: optuna.Study) -> dict[str, Any]:
@@ -250,17 +251,17 @@ def _ask(found: optuna.Study) -> None:
         raise MilairError(f"{found.study_name} is not deleted")
 
 
-def _tell_models(found: optuna.Study, options: argparse.Namespace) -> None:
+def _tell_models(found: optuna.Study, options: argparse.Namespace, console: Progress) -> None:
     """Say which models were made from a study; they are nobody's to move or to remove but the person's."""
     from milair.console import summary
 
     for trial in found.get_trials(deepcopy=False):
         place = summary.model_folder(options.studies / "models", found.study_name, trial.number)
         if place.is_dir():
-            print(f"the model of trial {trial.number} stays in {place}")
+            console.say(f"the model of trial {trial.number} stays in {place}")
 
 
-def _give_back(found: optuna.Study, dry_run: bool) -> None:
+def _give_back(found: optuna.Study, dry_run: bool, console: Progress) -> None:
     """Trials of dead workers wait again. Other programs do not sign theirs: nobody can tell who runs those."""
     from milair.study import queue, storage
     from milair.study import results as study
@@ -273,10 +274,10 @@ def _give_back(found: optuna.Study, dry_run: bool) -> None:
             queue.reclaim(found, blame=False)
     if left:
         what = "would go" if dry_run else "went"
-        print(f"{found.study_name}: {what} back to the queue from dead workers: trial {', '.join(left)}")
+        console.say(f"{found.study_name}: {what} back to the queue from dead workers: trial {', '.join(left)}")
 
 
-def _free(folder: Path, dry_run: bool) -> None:
+def _free(folder: Path, dry_run: bool, console: Progress) -> None:
     """Remove the banks of a folder, but for those that are being computed, and say how large they were."""
     from milair.features import quota
 
@@ -284,22 +285,19 @@ def _free(folder: Path, dry_run: bool) -> None:
     for place in quota.banks(folder):
         freed = quota.size(place) if dry_run else quota.remove(place)
         stays = not dry_run and place.exists()
-        print(f"{place.name}  {'stays: it is being computed' if stays else f'{freed / 1e6:.1f} MB'}")
+        console.say(f"{place.name}  {'stays: it is being computed' if stays else f'{freed / 1e6:.1f} MB'}")
         total += freed
     what = "would be freed" if dry_run else "freed"
-    print(f"{total / 1e6:.1f} MB of features {what} in {folder}; they are computed again when they are needed")
+    console.say(f"{total / 1e6:.1f} MB of features {what} in {folder}; they are computed again when they are needed")
 
 
-def command(options: argparse.Namespace) -> None:
+@command(arguments)
+def main(options: argparse.Namespace, console: Progress) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    options.act(options)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
+    options.act(options, console)
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

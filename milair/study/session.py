@@ -102,8 +102,8 @@ class Settings:
 class Listener(Protocol):
     """Who wants to know about banks."""
 
-    def features(self, what: str, done: int, total: int) -> None: ...
-    def bank(self, bank: Bank) -> None: ...
+    def advance(self, what: str, done: int, total: int) -> None: ...
+    def note(self, text: str, key: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,11 @@ class Setup:
                 source=self.settings.source,
                 folder=self.bank_folder,
                 device=self.device,
-                progress=self.listener.features if self.listener else None,
+                progress=self.listener.advance if self.listener else None,
                 gigabytes=self.bank_quota,
             )
             if self.listener:
-                self.listener.bank(self._banks[key])
+                self.listener.note(*_note(self._banks[key]))
         return self._banks[key]
 
     def weights(self, recipe: Recipe) -> str:
@@ -288,6 +288,16 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return Path(os.environ.get("MILAIR_CACHE") or user_cache_path("milair"))
+
+
+def _note(bank: Bank) -> tuple[str, str]:
+    """A line about an open bank, and the part of it by which one that was shown is known again."""
+    part = bank.train
+    held = (part.views + 1) * len(part) + len(bank.val)
+    new = f"{bank.computed} computed now" if bank.computed else "all found, none computed"
+    size = f"{bank.megabytes:.0f} MB in {bank.folder}"
+    pictures = f"bank     {held} views of {len(part) + len(bank.val)} pictures"
+    return f"{pictures}, {new} ({size})", f"{pictures} {size}"
 
 
 def _show(mine: Any, other: Any) -> str:

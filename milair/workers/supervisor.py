@@ -29,8 +29,8 @@ RESTARTS = 3  # of a worker that finishes no trial in between
 FAILURES = 3  # in a row, end a search
 _GRACE = 2.5  # seconds for a worker to give its trial back
 _BEGIN = (
-    "import sys; sys.path[:] = sys.argv[1:]; from milair.console import cli; from milair.workers import worker; "
-    "cli.leave(worker.main())"
+    "import sys; sys.path[:] = sys.argv[1:]; from milair.console.command import leave; "
+    "from milair.workers import worker; leave(worker.main())"
 )
 
 

@@ -17,12 +17,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from milair.console.cli import DONE, FAILED, INTERRUPTED
-from milair.console.progress import Listener
+from milair.console.command import DONE, FAILED, INTERRUPTED
 from milair.errors import MilairError
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from milair.recipe import Recipe
+    from milair.training.train import Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Job:
         return asdict(self)
 
 
-class Events(Listener):
+class Events:
     """News as lines of JSON."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -62,6 +64,9 @@ class Events(Listener):
 
     def note(self, text: str, key: str) -> None:
         self.send("note", text=text, key=key)
+
+    def epoch(self, what: str, recipe: Recipe, epoch: Epoch) -> None:
+        self.advance(what, epoch.number, recipe.epochs, epoch.score)
 
     def trial(self, trial: FrozenTrial) -> None:
         self.send("trial", number=trial.number)
