@@ -71,7 +71,7 @@ class Progress:
         from milair.study.results import duration  # it loads Optuna, which only a search needs
 
         if self.live is not None and worker in self.tasks:
-            self.live.remove_task(self.tasks.pop(worker))
+            self.live.update(self.tasks[worker], visible=False)
         self.finished += trial.state.name in ("COMPLETE", "PRUNED")
         self.best = max((value for value in (self.best, trial.value) if value is not None), default=None)
         attributes = trial.user_attrs
@@ -144,6 +144,10 @@ class Progress:
                 redirect_stderr=False,
             )
             self.live.start()
+            for name in self.workers:  # their lines keep their places
+                self.tasks[name] = self.live.add_task("", visible=False, remarks="")
         if worker not in self.tasks:
-            self.tasks[worker] = self.live.add_task(label, remarks=remarks)
-        self.live.update(self.tasks[worker], description=label, completed=done, total=total, remarks=remarks)
+            self.tasks[worker] = self.live.add_task("", remarks="")
+        self.live.update(
+            self.tasks[worker], description=label, completed=done, total=total, visible=True, remarks=remarks
+        )

@@ -14,8 +14,8 @@ def table(rows: Sequence[Mapping[str, object]]) -> Table:
     for name, cells in columns.items():
         quantity = all(cell[:1].isdigit() for cell in cells if cell)
         lines.add_column(name, justify="right" if quantity else "left", no_wrap=name != [*columns][-1])
-    for cells in zip(*columns.values(), strict=True):
-        lines.add_row(*cells)
+    for row in zip(*columns.values(), strict=True):
+        lines.add_row(*row)
     return lines
 
 

@@ -55,18 +55,26 @@ def test_in_a_terminal_the_last_line_is_live_and_gone_when_the_next_is_said() ->
     assert "training" not in said
 
 
-def test_each_worker_has_its_live_line_and_a_trial_that_ended_stands_above_the_others() -> None:
+def two_workers(console: Progress) -> None:
+    console.search([], 4, ["cpu#1", "cpu#2"])
+    for worker in ("cpu#2", "cpu#1"):
+        console.advance(f"trial {worker[-1]}", 5, 20, 0.25, worker)
+
+
+def test_each_worker_has_its_live_line_in_its_place() -> None:
+    shown = in_a_terminal(120, two_workers)
+    assert "score 0.2500, best 0.2500, ? left" in shown
+    assert shown.rindex("cpu#1 trial 1") < shown.rindex("cpu#2 trial 2")
+
+
+def test_a_trial_that_ended_stands_above_the_live_lines_of_other_workers() -> None:
     def act(console: Progress) -> None:
-        console.search([], 4, ["cpu#1", "cpu#2"])
-        for worker in ("cpu#1", "cpu#2"):
-            console.advance(f"trial {worker[-1]}", 5, 20, 0.25, worker)
+        two_workers(console)
         console.trial(trial(1), "cpu#1")
 
     shown = in_a_terminal(120, act)
     line, live = shown[shown.index("    1  cpu#1   complete") :].split("\n", 1)
     assert RECIPE in line
-    assert "cpu#2 trial 2" in live
-    assert "score 0.2500, best 0.2500, ? left" in shown
     assert live.count("cpu#2 trial 2") > live.count("cpu#1 trial 1")  # which is not drawn again
 
 

@@ -5,7 +5,7 @@ import io
 from milair.console.progress import Progress
 from milair.console.table import table
 
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {
         "trial": 3,
         "score": 0.58187,
