@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from milair.console import cli
+from milair.console.command import command, leave
+from milair.console.options import add_frames, parser
 from milair.errors import MilairError
+
+if TYPE_CHECKING:
+    from milair.console.progress import Progress
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+    made = parser(
         "data",
         "Check labelled frames as a search would, or write the built-in sample.",
         "python -m milair.data check my/frames",
@@ -20,7 +24,7 @@ def arguments() -> argparse.ArgumentParser:
         "action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR"
     )
     made.add_argument("folder", type=Path, metavar="DIR")
-    cli.add_frames(made)
+    add_frames(made)
     made.add_argument(
         "--draw",
         type=Path,
@@ -30,20 +34,19 @@ def arguments() -> argparse.ArgumentParser:
     return made
 
 
-def command(options: argparse.Namespace) -> None:
-    from milair.console.progress import Progress
+@command(arguments)
+def main(options: argparse.Namespace, console: Progress) -> None:
     from milair.frames import read as check
     from milair.frames import sample, split
     from milair.study import session as setup
 
     if options.action == "sample":
         sample.write(options.folder)
-    console = Progress()
     frames, faults = check.check(
         options.folder.resolve(),
         options.objects or "largest",
         remember=setup.seen_pictures(),
-        progress=console.features,
+        progress=console.advance,
     )
     console.close()
     for fault in faults:
@@ -63,9 +66,5 @@ def command(options: argparse.Namespace) -> None:
         print(f"drawn    {len(sheets)} sheets in {options.draw}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

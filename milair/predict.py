@@ -9,17 +9,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from milair.console import cli
+from milair.console.command import command, leave
+from milair.console.options import add_device, parser
 from milair.errors import MilairError, UsageError
 
 if TYPE_CHECKING:
+    from milair.console.progress import Progress
     from milair.model.detector import Prediction
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+    made = parser(
         "predict",
         "Find and name the one object in pictures with a model that retrain saved.",
         "python -m milair.predict studies/models/heads@frames-7 my/pictures --csv submission.csv --draw drawn",
@@ -28,11 +30,12 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("pictures", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="pictures, or folders of them")
     made.add_argument("--csv", type=Path, metavar="FILE", help="write filename,class,xmin,ymin,xmax,ymax")
     made.add_argument("--draw", type=Path, metavar="DIR", help="write each picture with its box and class on it")
-    made.add_argument("--devices", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N; default: auto")
+    add_device(made)
     return made
 
 
-def command(options: argparse.Namespace) -> None:
+@command(arguments)
+def main(options: argparse.Namespace, console: Progress) -> None:
     from milair.model import detector as checkpoint
     from milair.training import devices
 
@@ -42,7 +45,7 @@ def command(options: argparse.Namespace) -> None:
     found = []
     for prediction in detector.predict(paths):
         found.append(prediction)
-        print(
+        console.say(
             f"{prediction.path}  {prediction.label} {prediction.probability:.0%}  {' '.join(map(str, prediction.box))}"
         )
         if options.draw:
@@ -103,9 +106,5 @@ def draw(prediction: Prediction, target: Path) -> None:
     picture.save(target, quality=90)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())
