@@ -42,7 +42,7 @@ def _refused_in_one_line(cls: type[T]) -> type[T]:
         except ValidationError as error:
             raise MilairError(f"recipe: {_line(cls, error)}") from error
 
-    cls.__init__ = init  # type: ignore[misc]
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
     return cls
 
 
@@ -53,9 +53,7 @@ def _line(cls: Any, error: ValidationError) -> str:
     path = ".".join(names.get(part, str(part)) for part in first["loc"] if part not in heads)
     if "unexpected" in first["type"]:
         owner: Any = heads.get(str(first["loc"][-2:][0]), cls)
-        return f"there is no field '{path}' in a {owner.__name__}; its fields are " + ", ".join(
-            item.name for item in fields(owner)
-        )
+        return f"there is no field '{path}'; a {owner.__name__} has {', '.join(item.name for item in fields(owner))}"
     head = "be a LinearHead or a ConvHead, in JSON an object with a type, 'linear' or 'conv'"
     rule = head if path in ("cls_head", "reg_head") else first["msg"].partition(" should ")[2]
     return f"{path} is {first['input']!r}; it must {rule}"
