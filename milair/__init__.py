@@ -8,23 +8,18 @@ if TYPE_CHECKING:
     from milair.errors import MilairError
     from milair.recipe import ConvHead, LinearHead, Recipe
     from milair.space import Trial
-
-__all__ = ["ConvHead", "LinearHead", "MilairError", "Recipe", "Trial", "__version__", "load", "objective"]
-__version__ = "0.1.0"
-_HOMES = {
-    "ConvHead": "recipe",
-    "LinearHead": "recipe",
-    "MilairError": "errors",
-    "Recipe": "recipe",
-    "Trial": "space",
-    "load": "api",
-    "objective": "api",
-}
-
-if not TYPE_CHECKING:  # a checker would take this for a module that has every name
+else:  # a type checker would take this for a module that has every name
+    _HOMES = {
+        **dict.fromkeys(("ConvHead", "LinearHead", "Recipe"), "recipe"),
+        **{"MilairError": "errors", "Trial": "space", "load": "api", "objective": "api"},
+    }
 
     def __getattr__(name: str) -> object:
         """A public name, from its module when it is first used: `import milair` and `--help` load no library."""
         if name not in _HOMES:
             raise AttributeError(f"module 'milair' has no attribute '{name}'")
         return getattr(import_module(f"milair.{_HOMES[name]}"), name)
+
+
+__all__ = ["ConvHead", "LinearHead", "MilairError", "Recipe", "Trial", "__version__", "load", "objective"]
+__version__ = "0.1.0"

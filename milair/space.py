@@ -135,29 +135,25 @@ class Space:
     def configurations(self, most: int = 10_000) -> list[dict[str, Value]] | None:
         """All that the space can give, as parameters; None if that is more than `most`, or without end.
 
-        The last question's answers change fastest. The space's function is called once for each configuration."""
+        The last question's values change fastest. The space is asked once for each, `most` times at most."""
         configurations: list[dict[str, Value]] = []
-        ahead: list[Sequence[Any]] = []  # for each question so far: the answer that it has, and those that it will have
+        ahead: list[dict[str, Value]] = [{}]  # where paths branched off that are still to be walked
 
         def suggest(name: str, domain: Domain) -> Any:
-            if name not in configurations[-1]:
-                values, question = domain.values(most), len(configurations[-1])
+            parameters = configurations[-1]
+            if name not in parameters:
+                values = domain.values(most)
                 if values is None:
                     raise _Endless
-                if question == len(ahead):
-                    ahead.append(values)
-                configurations[-1][name] = ahead[question][0]
-            return configurations[-1][name]
+                ahead.extend({**parameters, name: value} for value in reversed(values[1:]))
+                parameters[name] = values[0]
+            return parameters[name]
 
         with suppress(_Endless):
-            while len(configurations) < most:
-                configurations.append({})
+            while ahead and len(configurations) + len(ahead) <= most:
+                configurations.append(ahead.pop())
                 self._ask(_Player(suggest))
-                while ahead and len(ahead[-1]) == 1:
-                    ahead.pop()
-                if not ahead:
-                    return configurations
-                ahead[-1] = ahead[-1][1:]
+            return None if ahead else configurations
         return None
 
     def dimensions(self) -> dict[str, dict[str, Any]]:
@@ -199,15 +195,16 @@ def load(name: str, folder: Path) -> Space:
     try:
         module = _module(home.stem, home.parent)
         first, sections = tuple(getattr(module, "FIRST", ())), tuple(getattr(module, "SECTIONS", ()))
+        question = (module.__doc__ or home.stem).strip().splitlines()[0]
+        space = Space(home.stem, path, question, module.BASELINE, module.space, first, sections)
     except Exception as error:  # the file is the user's: whatever it raises is a fault of that file
         raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from error
-    baseline, function = getattr(module, "BASELINE", None), getattr(module, "space", None)
-    if not isinstance(baseline, Recipe) or not callable(function):
-        raise MilairError(f"{path}: a search space has a BASELINE (a Recipe) and a function space(trial) -> Recipe")
-    if not all(isinstance(recipe, Recipe) for recipe in first) or not all(map(callable, sections)):
-        raise MilairError(f"{path}: FIRST holds Recipes, SECTIONS functions (evidence, folder) -> str")
-    question = (module.__doc__ or home.stem).strip().splitlines()[0]
-    return Space(home.stem, path, question, baseline, function, first, sections)
+    recipes, functions = (space.baseline, *first), (space.function, *sections)
+    if not (all(isinstance(recipe, Recipe) for recipe in recipes) and all(map(callable, functions))):
+        raise MilairError(
+            f"{path}: BASELINE is a Recipe, space(trial) -> Recipe a function, FIRST holds Recipes, SECTIONS functions"
+        )
+    return space
 
 
 def _module(name: str, folder: Path) -> ModuleType:

@@ -72,12 +72,15 @@ def test_a_space_is_loaded_by_its_path(tmp_path: Path) -> None:
         ("1 +", "cannot be loaded"),
         ("import no_such_module", "no_such_module"),
         ("raise SystemError('x')", "SystemError"),
-        ("space = 1", "BASELINE"),
+        ("space = 1", "no attribute 'BASELINE'"),
+        ("from milair import Recipe\nBASELINE = Recipe()\n", "no attribute 'space'"),
+        (MINE + "BASELINE = {'alpha': 0.5}\n", "BASELINE is a Recipe"),
+        (MINE + "space = BASELINE\n", r"space\(trial\) -> Recipe a function"),
         ("raise ValueError('one\\nand another')", r"ValueError: one\)"),
         ("from milair import Recipe\nBASELINE = Recipe(alpha=7)\n", "alpha"),
         (MINE + "FIRST = BASELINE\n", "not iterable"),
-        (MINE + "FIRST = [BASELINE, {'alpha': 0.5}]\n", "FIRST holds Recipes"),
-        (MINE + "SECTIONS = ['# Chapter']\n", "SECTIONS functions"),
+        (MINE + "FIRST = [BASELINE, {'alpha': 0.5}]\n", "mine.py: .* FIRST holds Recipes"),
+        (MINE + "SECTIONS = ['# Chapter']\n", "mine.py: .* SECTIONS functions"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, text: str, rule: str) -> None:
@@ -264,7 +267,7 @@ def test_a_huge_space_says_so_without_being_walked(tmp_path: Path) -> None:
         return joint.function(trial)
 
     assert replace(joint, function=counted).configurations(500) is None
-    assert len(trials) == 500
+    assert 0 < len(trials) <= 500
     heads = space.load("heads", SPACES)
     assert heads.configurations(27**2 - 1) is None
     assert len(heads.configurations(27**2) or []) == 27**2
