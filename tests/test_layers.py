@@ -78,6 +78,19 @@ def heavy_modules(module: str, names: tuple[str, ...]) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
 
 
+def test_the_public_list_is_imported_when_it_is_first_used() -> None:
+    code = "import sys, milair; print(milair.__version__, [name for name in sys.modules if name.startswith('milair.')])"
+    code += "; print('pydantic' in sys.modules, milair.Recipe(), 'pydantic' in sys.modules, milair.Trial.__module__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()
+    assert said[0] == f"{milair.__version__} []"
+    assert said[1] == f"False {milair.Recipe()} True milair.space"
+
+
+def test_another_name_than_a_public_one_is_refused() -> None:
+    with pytest.raises(AttributeError, match="module 'milair' has no attribute 'Recipes'"):
+        milair.Recipes  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_no_file_is_longer_than_400_lines() -> None:
     root = FOLDER.parent
     files = [*FILES.values(), *root.glob("search_spaces/*.py"), *root.glob("tests/*.py")]
