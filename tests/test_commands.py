@@ -161,13 +161,8 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (1, ["--data", "nowhere"], "nowhere: there is no such folder"),
         (1, ["--weights", "nowhere"], "no weights for squeezenet1_1 there"),
         (1, ["--storage", "nosuchdb://x"], "milair keeps studies in SQLite or PostgreSQL"),
-<<<<<<< HEAD
         (1, ["--devices", "cuda:99"], "cuda:99 is not available"),
-        (1, ["--set", "epochs=0"], "epochs is 0; it must be a whole number"),
-=======
-        (1, ["--devices", "cuda:99"], "cuda:99 is not to be had here"),
         (1, ["--set", "epochs=0"], "epochs is 0; it must be greater than or equal to 1"),
->>>>>>> values
         (1, ["--set", "backbone=resnet1"], "backbone 'resnet1' is not a torchvision classification model"),
         (2, ["--set", "weight_decay=x"], "weight_decay takes a value of type float"),
         (2, ["--set", "depth=3"], "no field 'depth'"),
