@@ -65,7 +65,7 @@ class Detector(nn.Module):
             pixels, sizes = [], []
             for image in batch:
                 shown = opened(image)
-                pixels.append(self.preprocessing.decode(shown))
+                pixels.append(self.preprocessing.resize(shown))
                 sizes.append(shown.size)
             with torch.inference_mode():
                 logits, boxes = self(torch.stack(pixels).to(device))
@@ -123,7 +123,9 @@ def load(folder: Path, device: torch.device) -> Detector:
         size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
         backbone = backbones.without_numbers(recipe.backbone, recipe.pooling)
         detector = Detector(Preprocessing(size, mean, std), backbone, on_meta(recipe, len(classes)), recipe, classes)
-        detector.load_state_dict(load_file(folder / "model.safetensors"), strict=True, assign=True)
+        # Copies, aligned as new layers are: as they lie in the file, the same numbers may add up to others.
+        tensors = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
+        detector.load_state_dict(tensors, strict=True, assign=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise MilairError(f"{folder}: not a whole checkpoint ({first_line(error)})") from error
     return detector.to(device).eval()
