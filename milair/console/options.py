@@ -10,11 +10,10 @@ from typing import Any
 from milair import __version__
 from milair.errors import UsageError
 from milair.features.quota import QUOTA
+from milair.frames import KINDS, OBJECTS
 
 SAMPLERS = ("tpe", "random", "grid")  # the first is the default
 PRUNERS = ("median", "asha", "hyperband", "none")
-SPLITS = ("stratified", "grouped", "file")
-OBJECTS = ("largest", "skip", "error")
 STUDIES = Path("studies")
 AUTO = "auto"
 
@@ -72,9 +71,9 @@ def add_frames(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--split",
-        choices=SPLITS,
+        choices=KINDS,
         help=f"by class; by class with near-duplicates on one side; as the data say; "
-        f"default: {SPLITS[2]} if they say it, else {SPLITS[0]}",
+        f"default: {KINDS[2]} if they say it, else {KINDS[0]}",
     )
 
 
