@@ -9,7 +9,7 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from milair.errors import MilairError, UsageError
@@ -58,7 +58,7 @@ class Settings:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """MilairError if an incompatible version wrote them."""
         try:
-            return TypeAdapter(cls).validate_python(values)
+            return cls(**values)
         except ValidationError as error:
             where = error.errors()[0]["loc"][0]
             raise MilairError(f"its settings are of an incompatible version (they differ in '{where}')") from None
