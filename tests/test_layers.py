@@ -13,9 +13,6 @@ from milair.__main__ import COMMANDS
 ROOMS = ["values", "frames", "model", "features", "training", "study", "beside", "commands"]  # a room imports downwards
 BESIDE = {"workers", "reporting", "console"}  # and these three not each other
 VALUES = {"boxes", "errors", "recipe", "runs", "space"}  # files without a folder, as the commands are
-STILL_OPEN = {  # what the move left, to be mended
-    ("workers", "console"),
-}
 HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn", "scipy")
 HEAVY_TO_HELP = (*HEAVY, "pydantic", "rich")
 FOLDER = Path(milair.__file__).parent
@@ -30,7 +27,7 @@ def room(module: str) -> str:
 
 def may_import(mine: str, other: str) -> bool:
     floors = [ROOMS.index("beside" if name in BESIDE else name) for name in (mine, other)]
-    return mine == other or floors[0] > floors[1] or (mine, other) in STILL_OPEN
+    return mine == other or floors[0] > floors[1]
 
 
 def imported(module: str) -> set[str]:

@@ -7,7 +7,7 @@ import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from milair.errors import MilairError, UsageError, first_line, what_failed
 
@@ -17,19 +17,16 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
-class Main(Protocol):
-    """The main function of a command: runs it with these words, else those of the command line."""
-
-    def __call__(self, argv: Sequence[str] | None = None, /) -> int: ...
-
-
-def command(arguments: Callable[[], ArgumentParser]) -> Callable[[Callable[[Namespace, "Progress"], None]], Main]:
+def command(
+    arguments: Callable[[], ArgumentParser],
+) -> Callable[[Callable[[Namespace, "Progress"], None]], Callable[..., int]]:
     """Make a command's main function of what it does with its options and a console, and of its options' parser.
 
+    `main(words)` runs it and returns its exit status, `main()` with the words of the command line.
     The console writes to stdout; to stderr, where `--json` asks for nothing else on stdout."""
 
-    def decorate(act: Callable[[Namespace, "Progress"], None]) -> Main:
-        def main(argv: Sequence[str] | None = None, /) -> int:
+    def decorate(act: Callable[[Namespace, "Progress"], None]) -> Callable[..., int]:
+        def main(argv: Sequence[str] | None = None) -> int:
             return _run(act, arguments().parse_args(argv))
 
         return main

@@ -9,13 +9,14 @@ from optuna.pruners import MedianPruner
 from milair import search
 from milair.console.options import OBJECTS, PRUNERS, SAMPLERS, SPLITS, parser, place_options, program
 from milair.features.quota import QUOTA
-from milair.study.results import pruner
+from milair.study import pruners
 
 
 @pytest.mark.parametrize("kind", PRUNERS)
 def test_each_pruner_offered_is_one_of_its_own(kind: str) -> None:
     """One that is not known must not become another in silence."""
-    assert isinstance(pruner(kind, 200), MedianPruner) == (kind == "median")
+    assert isinstance(pruners.pruner(kind, 200), MedianPruner) == (kind == "median")
+    assert tuple(pruners.PRUNERS) == PRUNERS
 
 
 @pytest.mark.parametrize(

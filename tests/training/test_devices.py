@@ -5,7 +5,7 @@ import torch
 
 from milair.errors import MilairError, UsageError
 from milair.training import devices
-from milair.workers.supervisor import names
+from milair.workers.local import names
 
 
 @pytest.mark.parametrize(
