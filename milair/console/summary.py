@@ -169,7 +169,7 @@ def _domain(domain: dict[str, Any]) -> str:
     return f"{low} to {high}{step}{', log scale' if domain['log'] else ''}"
 
 
-def _epoch_seconds(recipe: Recipe, setup: Setup, shape: tuple[int, int, int]) -> float:
+def _epoch_seconds(recipe: Recipe, setup: Setup, shape: tuple[int, ...]) -> float:
     """The second of two short epochs on made-up features, scaled to the length of a real one."""
     few = min(len(setup.split.train), 4 * recipe.batch_size)
     rows = torch.randn(2 * few, *shape, device=setup.device)

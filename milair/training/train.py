@@ -94,7 +94,7 @@ def answer(heads: Heads, part: Part) -> Answers:
     """What heads make of the plain pictures of a part."""
     heads.eval()
     with torch.inference_mode():
-        outputs = [heads(part.rows.index_select(0, index)) for index in part.index[0].split(_EVALUATE)]
+        outputs = [heads(part.rows.index_select(0, index)) for index in torch.split(part.index[0], _EVALUATE)]
         return Answers(*(torch.cat(output) for output in zip(*outputs, strict=True)))
 
 
