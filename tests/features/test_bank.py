@@ -46,7 +46,7 @@ def features(part: Part) -> torch.Tensor:
 
 @pytest.mark.parametrize("normalisation", ["imagenet", "data"])
 def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_path: Path, normalisation: str) -> None:
-    found = load(small_split, tmp_path, replace(RECIPE, normalisation=normalisation))
+    found = load(small_split, tmp_path, RECIPE.override({"normalisation": normalisation}))
     backbone = backbones.build("squeezenet1_1", "grid")
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (found.mean, found.std))
     for part, frames in ((found.train, small_split.train), (found.val, small_split.val)):
@@ -128,7 +128,7 @@ def test_more_views_are_appended_and_fewer_are_a_part_of_what_is_there(small_spl
 def test_another_split_of_the_same_frames_finds_its_features(
     small_split: Split, tmp_path: Path, normalisation: str
 ) -> None:
-    recipe = replace(RECIPE, normalisation=normalisation)
+    recipe = RECIPE.override({"normalisation": normalisation})
     load(small_split, tmp_path / "bank", recipe)
     frames = small_split.train + small_split.val
     everything = Split(frames, small_split.val)  # as retraining --on all
@@ -184,7 +184,7 @@ def test_a_picture_that_changed_since_it_was_read_is_refused(small_split: Split,
 
 
 def test_a_gpu_gets_a_copy_of_the_rows_that_a_part_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank, "_COPIED", 3)
+    monkeypatch.setattr(bank, "BATCH", 4)
     rows, index = torch.rand(20, 2, 3, 3), torch.tensor([[19, 3, 7, 3], [0, 4, 11, 19]])
     copy, new = bank._copied(rows, index, CPU)
     assert len(copy) == 6
