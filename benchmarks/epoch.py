@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from milair.features.bank import Bank, load
-from milair.features.preprocessing import Picture, decode, normalise, see
+from milair.features.bank import Bank, open_bank
+from milair.features.views import apply, view
 from milair.frames.frame import Split
 from milair.frames.split import split
 from milair.model import backbones
 from milair.model.heads import Heads
+from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
 from milair.study.session import SAMPLE, read_frames
 from milair.training import metrics
@@ -47,9 +48,9 @@ class Pictures(Dataset[tuple[Tensor, int, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, Tensor]:
         frame = self.frames[index % len(self.frames)]
-        pixels = decode(frame.path, self.recipe.size)
-        view = see(pixels, Picture(frame.path, frame.picture.content), 1 + index // len(self.frames))
-        return view, self.classes.index(frame.label), torch.tensor(frame.box)
+        pixels = Preprocessing(self.recipe.size).decode(frame.path).float() / 255
+        shown = apply(view(frame.picture.content, 1 + index // len(self.frames)), pixels)
+        return shown, self.classes.index(frame.label), torch.tensor(frame.box)
 
 
 def plain_epoch(recipe: Recipe, frames: Split, bank: Bank, state: dict[str, Tensor] | None) -> float:
@@ -57,10 +58,11 @@ def plain_epoch(recipe: Recipe, frames: Split, bank: Bank, state: dict[str, Tens
     backbone = backbones.build(recipe.backbone, recipe.pooling, state)
     heads = Heads(recipe, bank.shape, len(bank.classes))
     optimizer = torch.optim.Adam(heads.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
     start = perf_counter()
     for pictures, labels, boxes in DataLoader(Pictures(frames, bank.classes, recipe), recipe.batch_size, shuffle=True):
         with torch.inference_mode():
-            features = backbone(normalise(pictures, bank.mean, bank.std))
+            features = backbone(preprocessing.normalise(pictures))
         logits, found = heads(features.clone())
         row = metrics.per_image(logits, found, labels, boxes)
         optimizer.zero_grad()
@@ -101,7 +103,16 @@ def main() -> None:
     state = None if weights == "random" else backbones.load_state(recipe.backbone, options.weights)
     with tempfile.TemporaryDirectory() as folder:
         start = perf_counter()
-        bank = load(parts, frames.classes, recipe, views=12, source=options.weights, folder=Path(folder), device=CPU)
+        bank = open_bank(
+            recipe,
+            parts,
+            frames.classes,
+            frames=frames.labelled,
+            views=12,
+            source=options.weights,
+            folder=Path(folder),
+            device=CPU,
+        )
         built = perf_counter() - start
         seconds = median([epoch.seconds for epoch in train(recipe, bank, CPU)][1:])
         plain = median(plain_epoch(recipe, parts, bank, state) for _ in range(options.epochs))

@@ -1,45 +1,42 @@
 """`python -m milair.data`: check a folder of frames, or write the built-in sample into one."""
 
-import argparse
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from milair.console import cli
+from milair.console import options as shared
+from milair.console.command import command, leave
 from milair.errors import MilairError
 from milair.frames import OBJECTS
 
+if TYPE_CHECKING:
+    from milair.console.progress import Progress
 
-def arguments() -> argparse.ArgumentParser:
-    parser = cli.parser(
+
+def arguments() -> ArgumentParser:
+    parser = shared.parser(
         "data",
         "Check labelled frames as a search would, or write the built-in sample.",
         "python -m milair.data check my/frames",
     )
-    parser.add_argument(
-        "action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR"
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    cli.add_frames(parser)
-    parser.add_argument(
-        "--draw",
-        type=Path,
-        metavar="OUT",
-        help="check: write sheets of all frames with their boxes, and of near-duplicates",
-    )
+    add = parser.add_argument
+    add("action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR")
+    add("folder", type=Path, metavar="DIR")
+    shared.add_frames(parser)
+    add("--draw", type=Path, metavar="OUT", help="check: write sheets of frames with boxes, and of near-duplicates")
     return parser
 
 
-def command(options: argparse.Namespace) -> None:
-    from milair.console.progress import Progress
+@command(arguments)
+def main(options: Namespace, console: "Progress") -> None:
     from milair.frames import drawing, sample, split
     from milair.frames.read import check
     from milair.study.session import seen_pictures
 
     if options.action == "sample":
         sample.write(options.folder)
-    console = Progress()
     folder, objects = options.folder.resolve(), options.objects or OBJECTS[0]
-    frames, faults = check(folder, objects, remember=seen_pictures(), progress=console.features)
+    frames, faults = check(folder, objects, remember=seen_pictures(), progress=console.advance)
     console.close()
     print(*faults, *([frames.describe()] if frames.labelled else []), sep="\n")
     if faults:
@@ -53,9 +50,5 @@ def command(options: argparse.Namespace) -> None:
         print(f"drawn    {len(sheets)} sheets in {options.draw}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

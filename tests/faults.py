@@ -195,7 +195,7 @@ def assert_one_line(search: Search, *words: str) -> None:
 
 def files(banks: Path) -> dict[str, str]:
     """What is in each bank's files."""
-    names = ("features.f32", "rows.json", "about.json")
+    names = ("features.f32", "rows.index", "about.json")
     found = [path for path in sorted(banks.glob("*/*")) if path.name in names]
     return {str(path.relative_to(banks)): sha256(path.read_bytes()).hexdigest() for path in found}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError
+import pickle
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from strategies import heads, recipes
 
 from milair import ConvHead, LinearHead, MilairError, Recipe
-from milair.recipe import Head
+from milair.recipe import Head, describe
 
 
 @given(recipes)
@@ -80,73 +81,119 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("backbone", "", "the name of a torchvision model"),
-        ("backbone", 7, "the name of a torchvision model"),
-        ("weights", "imagenet", "'pretrained' or 'random'"),
-        ("weights", [], "'pretrained' or 'random'"),
-        ("pooling", "max", "'grid', 'global' or 'own'"),
-        ("normalisation", None, "'imagenet' or 'data'"),
+        ("backbone", "", "have at least 1 character"),
+        ("backbone", 7, "be a valid string"),
+        ("weights", "imagenet", "be 'pretrained' or 'random'"),
+        ("weights", [], "be 'pretrained' or 'random'"),
+        ("pooling", "max", "be 'grid', 'global' or 'own'"),
+        ("normalisation", None, "be 'imagenet', 'data' or 'frames'"),
         *(
-            ("image_size", size, "'WIDTHxHEIGHT'")
-            for size in ("400", "400x", "400X255", "0400x255", "400x255x3", "31x64", "64x4097", " 64x64", "-64x64", 64)
+            ("image_size", size, "be 'WIDTHxHEIGHT' with sides from 32 to 4096")
+            for size in ("400", "400x", "400X255", "0400x255", "400x255x3", "31x64", "64x4097", " 64x64", "-64x64")
         ),
-        *(("augmentations", count, "from 1 to 1000") for count in (0, 1001, 2.0, "6", True)),
-        ("cls_head", "conv", "a LinearHead or a ConvHead"),
-        ("reg_head", None, "a LinearHead or a ConvHead"),
-        *(("alpha", alpha, "from 0 to 1") for alpha in (-0.01, 1.01, NAN, INF, "0.5", True, None)),
-        *(("learning_rate", rate, "above 0, at most 1") for rate in (0, -1e-4, 1.5, NAN, INF)),
-        *(("weight_decay", decay, "from 0 to 1") for decay in (-1e-9, 2, NAN)),
-        *(("batch_size", size, "from 2 to 65536") for size in (1, 0, 65537, 32.0)),
-        *(("epochs", epochs, "from 1 to 100000") for epochs in (0, 100_001, 1.5)),
-        *(("patience", patience, "from 1 to 100000") for patience in (0, 100_001)),
-        *(("seed", seed, "from 0 to 2147483647") for seed in (-1, 2**31, 1.0, False)),
+        ("image_size", "9x64", "be 'WIDTHxHEIGHT' with sides from 32 to 4096"),
+        ("image_size", 64, "be a valid string"),
+        ("augmentations", 0, "be greater than or equal to 1"),
+        ("augmentations", 1001, "be less than or equal to 1000"),
+        *(("augmentations", count, "be a valid integer") for count in (2.0, "6", True)),
+        ("cls_head", "conv", "be a LinearHead or a ConvHead"),
+        ("reg_head", None, "be a LinearHead or a ConvHead"),
+        ("alpha", -0.01, "be greater than or equal to 0"),
+        *(("alpha", alpha, "be less than or equal to 1") for alpha in (1.01, NAN, INF)),
+        *(("alpha", alpha, "be a valid number") for alpha in ("0.5", True, None)),
+        *(("learning_rate", rate, "be greater than 0") for rate in (0, -1e-4)),
+        *(("learning_rate", rate, "be less than or equal to 1") for rate in (1.5, INF)),
+        ("learning_rate", NAN, "be "),
+        ("weight_decay", -1e-9, "be greater than or equal to 0"),
+        *(("weight_decay", decay, "be less than or equal to 1") for decay in (2, NAN)),
+        *(("batch_size", size, "be greater than or equal to 2") for size in (1, 0)),
+        ("batch_size", 65537, "be less than or equal to 65536"),
+        ("batch_size", 32.0, "be a valid integer"),
+        ("epochs", 0, "be greater than or equal to 1"),
+        ("epochs", 100_001, "be less than or equal to 100000"),
+        ("epochs", 1.5, "be a valid integer"),
+        ("patience", 0, "be greater than or equal to 1"),
+        ("patience", 100_001, "be less than or equal to 100000"),
+        ("seed", -1, "be greater than or equal to 0"),
+        ("seed", 2**31, "be less than 2147483648"),
+        *(("seed", seed, "be a valid integer") for seed in (1.0, False)),
     ],
 )
 def test_a_bad_field_is_refused_in_one_line_that_names_field_value_and_rule(name: str, value: Any, rule: str) -> None:
     with pytest.raises(MilairError) as refusal:
         Recipe(**{name: value})
     line = str(refusal.value)
-    assert line.startswith(f"recipe: {name} is {value!r}; it must be ")
-    assert rule in line
+    assert line.startswith(f"recipe: {name} is {value!r}; it must {rule}")
     assert "\n" not in line
 
 
 @pytest.mark.parametrize(
-    "widths", ["-", "256-", "-256", "256--64", "0", "256-0", "064", "a", "256 64", 256, None, "1.5"]
+    "widths", ["-", "256-", "-256", "256--64", "0", "256-0", "064", "a", "256 64", "256\n", "10000", 256, None, "1.5"]
 )
 def test_bad_widths_are_refused(widths: Any) -> None:
-    with pytest.raises(
-        MilairError, match=r"recipe: widths is .*; it must be whole numbers from 1 to 9999 joined by '-'"
-    ):
-        LinearHead(widths)
+    rule = "whole numbers from 1 to 9999 joined by '-'" if isinstance(widths, str) else "a valid string"
+    for positional, named in (((widths,), {}), ((), {"widths": widths})):
+        with pytest.raises(MilairError) as refusal:
+            LinearHead(*positional, **named)
+        assert str(refusal.value).startswith(f"recipe: widths is {widths!r}; it must be {rule}")
 
 
 @pytest.mark.parametrize(
-    ("blocks", "filters", "named"),
+    ("blocks", "filters", "named", "rule"),
     [
-        (-1, 256, "blocks"),
-        (65, 256, "blocks"),
-        (1.0, 256, "blocks"),
-        (True, 256, "blocks"),
-        (1, 0, "filters"),
-        (1, 8193, "filters"),
+        (-1, 256, "blocks is -1", "greater than or equal to 0"),
+        (65, 256, "blocks is 65", "less than or equal to 64"),
+        (1.0, 256, "blocks is 1.0", "a valid integer"),
+        (True, 256, "blocks is True", "a valid integer"),
+        (1, 0, "filters is 0", "greater than or equal to 1"),
+        (1, 8193, "filters is 8193", "less than or equal to 8192"),
     ],
 )
-def test_bad_conv_heads_are_refused(blocks: Any, filters: Any, named: str) -> None:
-    with pytest.raises(MilairError, match=rf"recipe: {named} is .*; it must be a whole number from"):
-        ConvHead(blocks, filters)
+def test_bad_conv_heads_are_refused(blocks: Any, filters: Any, named: str, rule: str) -> None:
+    for positional, named_ones in (((blocks, filters), {}), ((), {"filters": filters, "blocks": blocks})):
+        with pytest.raises(MilairError) as refusal:
+            ConvHead(*positional, **named_ones)
+        assert str(refusal.value) == f"recipe: {named}; it must be {rule}"
+
+
+def test_replacing_a_field_validates_it() -> None:
+    assert replace(Recipe(), alpha=1, reg_head=LinearHead("8")) == Recipe(alpha=1.0, reg_head=LinearHead("8"))
+    with pytest.raises(MilairError, match="recipe: alpha is 2; it must be less than or equal to 1"):
+        replace(Recipe(), alpha=2)
+    with pytest.raises(MilairError, match="recipe: blocks is 65; it must be less than or equal to 64"):
+        replace(ConvHead(), blocks=65)
+
+
+def test_a_recipe_goes_to_another_process() -> None:
+    recipe = Recipe(cls_head=LinearHead("768-256"))
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+def test_json_has_the_shape_that_studies_store() -> None:
+    assert json.dumps(Recipe(cls_head=LinearHead("64"), alpha=1).to_json()) == (
+        '{"backbone": "squeezenet1_0", "weights": "pretrained", "pooling": "grid", "normalisation": "imagenet", '
+        '"image_size": "400x255", "augmentations": 6, "cls_head": {"type": "linear", "widths": "64"}, '
+        '"reg_head": {"type": "conv", "blocks": 4, "filters": 256}, "alpha": 1.0, "learning_rate": 0.0001, '
+        '"weight_decay": 1e-06, "batch_size": 32, "epochs": 200, "patience": 10, "seed": 32}'
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "named"),
     [
         ({"alhpa": 0.5}, "no field 'alhpa'"),
-        ({"cls_head": "conv"}, "cls_head is 'conv'; it must have a type"),
-        ({"cls_head": {"blocks": 1}}, "it must have a type, 'linear' or 'conv'"),
-        ({"cls_head": {"type": "mlp"}}, "it must have a type, 'linear' or 'conv'"),
-        ({"cls_head": {"type": ["conv"]}}, "it must have a type, 'linear' or 'conv'"),
-        ({"reg_head": {"type": "conv", "widths": "64"}}, "reg_head of type 'conv' has no field 'widths'"),
-        ({"reg_head": {"type": "conv", "blocks": "2"}}, "blocks is '2'"),
+        (
+            {"cls_head": "conv"},
+            "cls_head is 'conv'; it must be a LinearHead or a ConvHead, in JSON an object with a type",
+        ),
+        ({"cls_head": {"blocks": 1}}, "with a type, 'linear' or 'conv'"),
+        ({"cls_head": {"type": "mlp"}}, "with a type, 'linear' or 'conv'"),
+        ({"cls_head": {"type": ["conv"]}}, "with a type, 'linear' or 'conv'"),
+        (
+            {"reg_head": {"type": "conv", "widths": "64"}},
+            "no field 'reg_head.widths'; a ConvHead has type, blocks, filters",
+        ),
+        ({"reg_head": {"type": "conv", "blocks": "2"}}, "reg_head.blocks is '2'; it must be a valid integer"),
     ],
 )
 def test_bad_json_is_refused_in_one_line(values: dict[str, Any], named: str) -> None:
@@ -191,11 +238,11 @@ def test_a_real_field_that_holds_a_whole_number_still_takes_a_fraction(field: st
         ("batch_size", "32.5", "takes a value of type int"),
         ("alpha", "", "takes a value of type float"),
         ("cls_head", "conv", "takes a value of type JSON"),
-        ("cls_head", "[]", "it must have a type"),
-        ("cls_head", '{"type": []}', "it must have a type"),
-        ("alpha", "2", "recipe: alpha is 2.0; it must be a number from 0 to 1"),
+        ("cls_head", "[]", "an object with a type, 'linear' or 'conv'"),
+        ("cls_head", '{"type": []}', "an object with a type, 'linear' or 'conv'"),
+        ("alpha", "2", "recipe: alpha is 2.0; it must be less than or equal to 1"),
         ("alpha", "nan", "recipe: alpha is nan"),
-        ("cls_head.type", "linear", "has no field 'blocks'"),
+        ("cls_head.type", "linear", "no field 'cls_head.blocks'; a LinearHead has type, widths"),
     ],
 )
 def test_a_bad_override_is_refused_in_one_line(path: str, text: str, named: str) -> None:
@@ -215,3 +262,10 @@ def test_an_override_gives_a_recipe_or_a_milair_error(path: str, text: str) -> N
     except MilairError:
         return
     assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_what_is_particular_about_a_trial() -> None:
+    recipe = Recipe().to_json()
+    assert describe(recipe, {"backbone": "squeezenet1_0", "alpha": 0.123456}) == "backbone squeezenet1_0, alpha 0.1235"
+    assert describe(recipe, {"cls_head.blocks": 1, "alpha": 0.5}) == "cls conv 1×256, reg conv 4×256, alpha 0.5"
+    assert describe(recipe, {}) == "cls conv 1×256, reg conv 4×256"

@@ -5,18 +5,16 @@ same view at every size. Number 0 is the picture as it is. Each change comes wit
 flip, brightness and contrast (±0.2), shift (≤ 0.0625) with scale (±0.1), blur 3x3.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from milair.boxes import Box
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+SEED = 32  # of a bank's views
 VERSION = 1  # goes into every bank's key: raise it when a view changes
 
 
@@ -31,11 +29,11 @@ class View:
     blur: bool = False
 
 
-def view(picture: int, number: int, seed: int) -> View:
-    """The view of that number (0 is the plain picture) of the picture whose content hashes to `picture`."""
+def view(content: bytes, number: int, seed: int = SEED) -> View:
+    """The view of that number (0 is the plain picture) of the picture whose file has this hash."""
     if number == 0:
         return View()
-    rng = np.random.default_rng([seed, picture, number])
+    rng = np.random.default_rng([seed, int.from_bytes(content[:8], "big"), number])
     flip, light, move, blur = (bool(draw < 0.5) for draw in rng.random(4))
     brightness, contrast = rng.uniform(-0.2, 0.2, 2) if light else (0.0, 0.0)
     shift_x, shift_y = rng.uniform(-0.0625, 0.0625, 2) if move else (0.0, 0.0)
@@ -45,9 +43,6 @@ def view(picture: int, number: int, seed: int) -> View:
 
 def apply(view: View, picture: Tensor) -> Tensor:
     """`picture` [3, height, width] in 0–1 as the view shows it; beyond its edge a picture goes on as at its edge."""
-    import torch
-    from torch.nn import functional
-
     image = picture[None]
     if view.flip or view.scale != 1 or view.shift_x or view.shift_y:
         # affine_grid maps from the output back to the input, in coordinates from -1 to 1: hence the inverse.

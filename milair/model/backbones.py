@@ -6,13 +6,11 @@ the two together again for every family. What torchvision does in `forward` rath
 Weights are loaded strictly and as data only (`weights_only`). Nothing here ever falls back to random ones.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torchvision
@@ -20,10 +18,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from milair.errors import MilairError, first_line
+from milair.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 GRID = 7  # a linear or convolutional head reads a 7x7 map
-POOLINGS = ("grid", "global", "own")  # to 7x7, to 1x1, by the model's own `avgpool` (else 7x7)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RANDOM_SEED = 32  # the one initialisation that "random" weights means
 _END = ("avgpool", "classifier", "fc", "head")  # the first of a model's children that is no part of its body
 _INCEPTIONS = ("googlenet", "inception_v3")
@@ -50,7 +47,7 @@ class Backbone(nn.Module):
             raise MilairError(f"this backbone has no spatial map: it gives {features.dim()} dimensions instead of 4")
         return features
 
-    def train(self, mode: bool = True) -> Backbone:  # noqa: ARG002
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
         """Frozen layers stay in eval mode, so that their BatchNorm statistics cannot drift."""
         return super().train(False)
 
@@ -73,8 +70,8 @@ class _WithoutNumbers(TorchFunctionMode):
     RegNet computes its widths with tensors."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        return func(*args, **(kwargs | {"device": "meta"} if func is torch.empty else kwargs))
+        empty = {"device": "meta"} if func in (torch.empty, torch.zeros) else {}  # a Swin draws into zeros
+        return func(*args, **(kwargs or {}) | empty)
 
 
 def names() -> list[str]:
@@ -84,7 +81,6 @@ def names() -> list[str]:
 
 def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Backbone:
     """The backbone with these weights, or with the seeded random ones."""
-    _check(name)
     if state is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM_SEED)
@@ -97,9 +93,31 @@ def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Ba
         model.load_state_dict(state, strict=True, assign=True)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise MilairError(f"these weights are not those of torchvision's {name} ({first_line(error)})") from None
-    backbone = _cut(name, model, pooling)
-    backbone._apply(_own_copy)  # type: ignore[no-untyped-call]
-    return backbone
+    return _cut(name, model, pooling)._apply(_own_copy)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def without_numbers(name: str, pooling: str) -> Backbone:
+    """The backbone, its weights without memory, to be loaded with `assign`; what is no weight is as it should be."""
+    with _WithoutNumbers():
+        return _cut(name, _model(name), pooling)
+
+
+def on_meta(name: str, pooling: str) -> Backbone:
+    """The backbone on torch's meta device: what passes through it has a shape and no values."""
+    return without_numbers(name, pooling).to("meta")
+
+
+@lru_cache(maxsize=64)
+def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, ...], int]:
+    """Shape of the features (channels, rows, columns) of pictures of `size`, and the number of parameters.
+
+    Nothing is computed, drawn or loaded: the pictures pass on torch's meta device."""
+    backbone = on_meta(name, pooling)
+    try:
+        features = backbone(torch.empty(1, 3, size[1], size[0], device="meta"))
+    except (MilairError, RuntimeError, AssertionError) as error:
+        raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}") from None
+    return tuple(features.shape[1:]), sum(parameter.numel() for parameter in backbone.parameters())
 
 
 def _own_copy(tensor: Tensor) -> Tensor:
@@ -109,6 +127,7 @@ def _own_copy(tensor: Tensor) -> Tensor:
 
 
 def _model(name: str, side_exits: bool = False) -> nn.Module:
+    _check(name)
     # Asked to, Inceptions draw their weights from a truncated normal, which takes long; not asked, they warn.
     asked = {"aux_logits": side_exits, "init_weights": False} if name in _INCEPTIONS else {}
     model: nn.Module = torchvision.models.get_model(name, weights=None, **asked)
@@ -130,45 +149,6 @@ def _cut(name: str, model: nn.Module, pooling: str) -> Backbone:
 def _pool(model: nn.Module, pooling: str) -> nn.Module:
     own: nn.Module | None = getattr(model, "avgpool", None) if pooling == "own" else None
     return own or nn.AdaptiveAvgPool2d(1 if pooling == "global" else GRID)
-
-
-def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, int, int], int]:
-    """Shape of the features (channels, rows, columns) of pictures of `size`, and the number of parameters.
-
-    Nothing is computed, drawn or loaded: the pictures pass on torch's meta device."""
-    shapes, parameters = _measure(name, size)
-    return shapes[pooling], parameters
-
-
-@lru_cache(maxsize=64)
-def _measure(name: str, size: tuple[int, int]) -> tuple[dict[str, tuple[int, int, int]], int]:
-    """A shape for each pooling: all of them cost no more than one."""
-    backbone, model = _on_meta(name)
-    picture = torch.empty(1, 3, size[1], size[0], device="meta")
-    shapes = {}
-    try:
-        features = backbone.map(picture)
-        for pooling in POOLINGS:
-            channels, rows, columns = _pool(model, pooling)(features).shape[1:]
-            shapes[pooling] = channels, rows, columns
-    except (MilairError, RuntimeError, AssertionError) as error:
-        raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}") from None
-    return shapes, sum(parameter.numel() for parameter in backbone.parameters())
-
-
-def on_meta(name: str, pooling: str) -> Backbone:
-    """The backbone without numbers, on torch's meta device: what passes through it has a shape and no values."""
-    backbone, model = _on_meta(name)
-    backbone.pool = _pool(model, pooling)
-    return backbone
-
-
-def _on_meta(name: str) -> tuple[Backbone, nn.Module]:
-    """With the 7x7 grid, and the whole model that it was cut from."""
-    _check(name)
-    with _WithoutNumbers():
-        model = _model(name)
-        return _cut(name, model, "grid").to("meta"), model
 
 
 def load_state(name: str, source: str) -> dict[str, Tensor]:

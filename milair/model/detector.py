@@ -1,14 +1,13 @@
-"""A trained model on disk: a folder with `model.safetensors` and `model.json`, which holds all that predicting needs.
+"""A trained model, and its folder on disk: `model.safetensors`, and `model.json` with all else that predicting needs.
 
 The tensors are the whole model's, backbone included, so that a checkpoint predicts without weights, bank or study.
 """
 
-from __future__ import annotations
-
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from torch import Tensor, nn
 
 from milair.boxes import to_pixels
 from milair.errors import MilairError, first_line
-from milair.features.preprocessing import decode, normalise
-from milair.frames.pictures import look_at
 from milair.model import backbones
-from milair.model.heads import Heads
+from milair.model.backbones import Backbone
+from milair.model.heads import Heads, on_meta
+from milair.model.preprocessing import AnyPicture, Preprocessing, opened
 from milair.recipe import Recipe
 
 FORMAT = 1
@@ -35,56 +34,65 @@ _BATCH = 32
 class Prediction:
     """The one object of a picture; the box is (xmin, ymin, xmax, ymax) in whole pixels of the picture."""
 
-    path: Path
+    path: Path | None  # None for a picture that came from no file
     label: str
     probability: float  # 0 to 1
     box: tuple[int, int, int, int]
 
 
 class Detector(nn.Module):
-    """Pictures uint8 [n, 3, height, width] of the recipe's size to logits [n, classes] and boxes [n, 4] in shares."""
+    """Pictures uint8 [n, 3, height, width], as its preprocessing decodes them, to logits [n, classes] and boxes [n, 4]
+    in shares."""
 
-    def __init__(self, recipe: Recipe, classes: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing, backbone: Backbone, heads: Heads, recipe: Recipe, classes: Sequence[str]
+    ) -> None:
         super().__init__()
-        self.recipe, self.classes, self.mean, self.std = recipe, tuple(classes), tuple(mean), tuple(std)
-        self.backbone = backbones.build(recipe.backbone, recipe.pooling)
-        shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
-        self.heads = Heads(recipe, shape, len(classes))
+        self.preprocessing, self.backbone, self.heads = preprocessing, backbone, heads
+        self.recipe, self.classes = recipe, tuple(classes)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        logits, boxes = self.heads(self.backbone(normalise(pictures.float() / 255, self.mean, self.std)))
+        logits, boxes = self.heads(self.backbone(self.preprocessing.normalise(pictures.float() / 255)))
         return logits, boxes
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[Prediction]:
-        """Predictions for picture files, in their order. MilairError names one that cannot be decoded."""
+    def predict(self, images: Iterable[AnyPicture]) -> Iterator[Prediction]:
+        """Predictions for files, PIL pictures or arrays uint8 [height, width, 3], in their order; each is decoded once.
+
+        MilairError names what cannot be decoded."""
         self.eval()
-        device = next(self.heads.parameters()).device
-        for first in range(0, len(paths), _BATCH):
-            batch = paths[first : first + _BATCH]
-            pictures = torch.stack([decode(path, self.recipe.size) for path in batch])
+        device, remaining = next(self.parameters()).device, iter(images)
+        while batch := list(islice(remaining, _BATCH)):
+            pixels, sizes = [], []
+            for image in batch:
+                shown = opened(image)
+                pixels.append(self.preprocessing.resize(shown))
+                sizes.append(shown.size)
             with torch.inference_mode():
-                logits, boxes = self(pictures.to(device))
+                logits, boxes = self(torch.stack(pixels).to(device))
             best = logits.softmax(1).max(1)
-            for path, share, label, box in zip(
-                batch, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
+            for image, size, probability, label, box in zip(
+                batch, sizes, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
             ):
-                known = look_at(path)
-                yield Prediction(path, self.classes[label], share, to_pixels(box, known.width, known.height))
+                path = Path(image) if isinstance(image, str | Path) else None
+                yield Prediction(path, self.classes[label], probability, to_pixels(box, *size))
 
 
 def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
-    """Write a checkpoint; `about` is kept beside what the model needs. The JSON comes last and makes it complete."""
+    """Write a checkpoint; `about` is stored beside what the model needs. MilairError leaves an old one as it was.
+
+    The JSON comes last and makes it complete."""
+    preprocessing = detector.preprocessing
     values = {
         "format": FORMAT,
         "recipe": detector.recipe.to_json(),
         "classes": list(detector.classes),
         "preprocessing": {
             "channels": "RGB",
-            "size": list(detector.recipe.size),
+            "size": list(preprocessing.size),
             "resize": "bilinear, aspect not kept",
             "range": [0, 1],
-            "mean": list(detector.mean),
-            "std": list(detector.std),
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
         },
         **about,
     }
@@ -104,16 +112,20 @@ def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
 
 
 def load(folder: Path, device: torch.device) -> Detector:
-    """The model of a checkpoint, in eval mode. MilairError if the folder does not hold one."""
+    """The model of a checkpoint, in eval mode; no random number is drawn. MilairError if the folder holds none."""
     if not (folder / "model.json").is_file():
         raise MilairError(f"{folder}: there is no model there (no model.json); python -m milair.retrain makes one")
     try:
-        about = json.loads((folder / "model.json").read_text())
-        if about["format"] != FORMAT:
-            raise MilairError(f"{folder}: its format is {about['format']}; this milair reads {FORMAT}")
-        scale = about["preprocessing"]
-        detector = Detector(Recipe.from_json(about["recipe"]), about["classes"], scale["mean"], scale["std"])
-        detector.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+        values = json.loads((folder / "model.json").read_text())
+        if values["format"] != FORMAT:
+            raise MilairError(f"{folder}: its format is {values['format']}; this milair reads {FORMAT}")
+        recipe, classes = Recipe.from_json(values["recipe"]), values["classes"]
+        size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
+        backbone = backbones.without_numbers(recipe.backbone, recipe.pooling)
+        detector = Detector(Preprocessing(size, mean, std), backbone, on_meta(recipe, len(classes)), recipe, classes)
+        # Copies, aligned as new layers are: as they lie in the file, the same numbers may add up to others.
+        tensors = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
+        detector.load_state_dict(tensors, strict=True, assign=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise MilairError(f"{folder}: not a whole checkpoint ({first_line(error)})") from error
     return detector.to(device).eval()

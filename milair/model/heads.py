@@ -1,8 +1,7 @@
 """Heads: what is trained. One names the object, one finds its box; both read the backbone's map."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,11 +21,17 @@ class MaxOverMap(nn.Module):
 class Heads(nn.Module):
     """Features [n, channels, rows, columns] to class logits [n, classes] and boxes [n, 4] in shares (0 to 1)."""
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, recipe: Recipe, shape: Sequence[int], classes: int) -> None:
         super().__init__()
         self.cls_head = build(recipe.cls_head, shape, classes)
         self.reg_head = build(recipe.reg_head, shape, 4)
-        _start_boxes(self.reg_head)
+        # The first boxes lie about the centre, from 27% to 73% (sigmoid(±1)), where they overlap nearly every object.
+        # From a start at one point, half of the pictures learn their corners swapped; between those and the others lie
+        # boxes of no size, and the boxes of linear heads lose 0.08 of IoU.
+        last = [layer for layer in self.reg_head if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        assert last.bias is not None
+        with torch.no_grad():
+            last.bias += torch.tensor([-1.0, -1.0, 1.0, 1.0])
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         corners = self.reg_head(features).sigmoid()
@@ -35,35 +40,20 @@ class Heads(nn.Module):
         return self.cls_head(features), torch.cat([torch.minimum(one, other), torch.maximum(one, other)], dim=1)
 
 
-def _start_boxes(head: nn.Sequential) -> None:
-    """Let the first boxes lie about the centre, from 27% to 73%, where they overlap nearly every object.
-
-    From a start at one point, half of the pictures learn to be answered with their corners swapped; between those and
-    the others lie boxes of no size, and the boxes of linear heads lose 0.08 of IoU."""
-    last = [layer for layer in head if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    assert last.bias is not None
-    with torch.no_grad():
-        last.bias += torch.tensor([-1.0, -1.0, 1.0, 1.0])  # sigmoid(±1)
-
-
-def build(head: Head, shape: tuple[int, int, int], outputs: int) -> nn.Sequential:
-    """The document's layers, in its order."""
+def build(head: Head, shape: Sequence[int], outputs: int) -> nn.Sequential:
+    """The document's layers, in its order, on features of `shape` (channels, rows, columns)."""
+    layers: list[nn.Module] = []
     if isinstance(head, ConvHead):
-        return _conv(head, shape[0], outputs)
-    layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(0.5)]
-    inputs = shape[0] * shape[1] * shape[2]
+        inputs = shape[0]
+        for _ in range(head.blocks):
+            layers += [nn.Conv2d(inputs, head.filters, 3, padding=1), nn.BatchNorm2d(head.filters), nn.ReLU()]
+            inputs = head.filters
+        return nn.Sequential(*layers, nn.Conv2d(inputs, outputs, 1), MaxOverMap())
+    inputs = math.prod(shape)
     for width in head.sizes:
         layers += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU()]
         inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
-
-
-def _conv(head: ConvHead, inputs: int, outputs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for _ in range(head.blocks):
-        layers += [nn.Conv2d(inputs, head.filters, 3, padding=1), nn.BatchNorm2d(head.filters), nn.ReLU()]
-        inputs = head.filters
-    return nn.Sequential(*layers, nn.Conv2d(inputs, outputs, 1), MaxOverMap())
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), *layers, nn.Linear(inputs, outputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +70,25 @@ class Size:
 
 def size(recipe: Recipe, classes: int) -> Size:
     """Parameters of a recipe's model, counted without computing or loading anything."""
-    heads, _, frozen = _measured(recipe, classes)
-    trainable = sum(parameter.numel() for parameter in heads.parameters())
+    _, frozen = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    trainable = sum(parameter.numel() for parameter in on_meta(recipe, classes).parameters())
     return Size(frozen + trainable, trainable)
 
 
 def training_bytes(recipe: Recipe, classes: int) -> int:
     """Memory to train heads, about: weights and a batch's activations, both with gradients, and Adam's two moments."""
-    heads, shape, _ = _measured(recipe, classes)
-    numbers = 4 * sum(parameter.numel() for parameter in heads.parameters())
-    outputs: list[int] = []
+    shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    heads, outputs = on_meta(recipe, classes), list[int]()
     for module in heads.modules():
         if not list(module.children()):
             module.register_forward_hook(lambda _, __, output: outputs.append(output.numel()))
     heads(torch.empty(recipe.batch_size, *shape, device="meta"))
-    return 4 * (numbers + recipe.batch_size * math.prod(shape) + 2 * sum(outputs))
+    weights = sum(parameter.numel() for parameter in heads.parameters())
+    return 4 * (4 * weights + recipe.batch_size * math.prod(shape) + 2 * sum(outputs))
 
 
-def _measured(recipe: Recipe, classes: int) -> tuple[Heads, tuple[int, int, int], int]:
-    """Heads on torch's meta device, the shape of their features, and the backbone's number of parameters."""
-    shape, frozen = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+def on_meta(recipe: Recipe, classes: int) -> Heads:
+    """Heads on torch's meta device: nothing is drawn."""
+    shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
     with torch.device("meta"):
-        return Heads(recipe, shape, classes), shape, frozen
+        return Heads(recipe, shape, classes)

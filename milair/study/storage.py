@@ -1,8 +1,7 @@
-"""One way to open a study's database, hardened against what several writers do to it, and one lock around a study."""
+"""One way to open a database of studies, hardened against what several writers do to it."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,7 +20,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from milair.errors import MilairError, first_line, what_failed
 
-BEAT, STALE = 20, 120  # seconds between a worker's signs of life, and until others take it for dead
 _WAIT = 60  # seconds for another writer to finish
 _ANSWER = 10  # seconds for a server to answer
 _DIALECTS = ("sqlite", "postgresql")
@@ -63,10 +61,9 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     try:
         if path is None:
             address, arguments = _server(url), {"pool_pre_ping": True}  # idle connections are closed by many a server
-            alone = _locked(create_engine(address, poolclass=NullPool), "milair")
-        with alone, warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            storage = RDBStorage(address, engine_kwargs=arguments, heartbeat_interval=BEAT, grace_period=STALE)
+            alone = _locked(create_engine(address, poolclass=NullPool))
+        with alone:
+            storage = RDBStorage(address, engine_kwargs=arguments)
     except (SQLAlchemyError, StorageInternalError, RuntimeError, ImportError, OSError) as error:
         raise MilairError(_cannot_open(url, error)) from error
     if path is not None:
@@ -158,25 +155,18 @@ def of(study: optuna.Study) -> RDBStorage:
 
 
 @contextmanager
-def alone(study: optuna.Study) -> Iterator[None]:
-    """One process at a time, of all that share the study; the lock goes with its holder, however that ends."""
-    storage = of(study)
-    if storage.engine.dialect.name == "sqlite":
-        path = Path(str(storage.engine.url.database))
-        with FileLock(path.with_name(f".{path.name}.trials.lock")):
-            yield
-    else:
-        with _locked(storage.engine, f"milair/{study._study_id}"):
-            yield
+def _locked(engine: Engine) -> Iterator[None]:
+    """A lock that a PostgreSQL server keeps for a transaction: one process at a time creates the tables."""
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('milair'))"))
+        yield
 
 
 @contextmanager
-def _locked(engine: Engine, name: str) -> Iterator[None]:
-    """A lock that a PostgreSQL server keeps for as long as its holder is connected, and alive as far as it can tell."""
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-    with engine.begin() as connection:
-        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{STALE}s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+def experimental() -> Iterator[None]:
+    """A block that uses what Optuna calls experimental, and knows it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
         yield
 
 

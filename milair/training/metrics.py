@@ -1,35 +1,12 @@
 """The document's metrics, each a mean over images."""
 
-from __future__ import annotations
-
-from dataclasses import asdict, dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from milair.frames.frame import Split, class_order
+from milair.training.values import Metrics
 
 _EPSILON = 1e-6  # in the union, as in the document
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Means over images: losses ≥ 0, IoU and accuracy from 0 to 1."""
-
-    loss: float
-    cls_loss: float  # cross-entropy
-    reg_loss: float  # 1 - IoU
-    iou: float
-    accuracy: float
-
-    @property
-    def score(self) -> float:
-        """(mean IoU + accuracy) / 2, from 0 to 1."""
-        return (self.iou + self.accuracy) / 2
-
-    def to_json(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def iou(predicted: Tensor, target: Tensor) -> Tensor:
@@ -55,11 +32,6 @@ def per_image(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) ->
     )
 
 
-def loss(cross_entropy: Tensor, overlap: Tensor, alpha: float) -> Tensor:
-    """(1 - alpha) * cross-entropy + alpha * (1 - mean IoU)."""
-    return (1 - alpha) * cross_entropy.mean() + alpha * (1 - overlap.mean())
-
-
 def mean(rows: Tensor, alpha: float) -> Metrics:
     """Metrics of the images whose `per_image` rows [n, 3] these are."""
     cross_entropy, overlap, accuracy = rows.double().mean(0).tolist()
@@ -70,15 +42,6 @@ def mean(rows: Tensor, alpha: float) -> Metrics:
         iou=overlap,
         accuracy=accuracy,
     )
-
-
-def learned_nothing(split: Split) -> float:
-    """The validation score of always answering the training set's most frequent class and its mean box."""
-    guess = torch.tensor([frame.box for frame in split.train]).mean(0)
-    boxes = torch.tensor([frame.box for frame in split.val])
-    label = class_order(split.train)[0]
-    accuracy = sum(frame.label == label for frame in split.val) / len(split.val)
-    return float((iou(guess.expand_as(boxes), boxes).mean() + accuracy) / 2)
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -15,98 +15,90 @@ from milair.errors import MilairError
 from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
 from milair.recipe import Recipe
-from milair.training import metrics
-from milair.training.metrics import Metrics
+from milair.training import devices, losses, metrics
+from milair.training.values import Epoch, Metrics, Row
 
 _CLIP = 1.0  # gradient norm
 _EVALUATE = 512  # pictures in one forward pass of an evaluation
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What heads make of pictures: class logits [n, classes] and boxes [n, 4] in shares (0 to 1)."""
+class Outputs:
+    """Outputs of heads for pictures: class logits [n, classes] and boxes [n, 4] in shares (0 to 1)."""
 
     logits: Tensor
     boxes: Tensor
 
     def metrics(self, part: Part, alpha: float) -> Metrics:
-        """Means over the part's plain pictures, which these answer."""
+        """Means over the part's plain pictures."""
         return metrics.mean(metrics.per_image(self.logits, self.boxes, part.labels, part.boxes[0]), alpha)
 
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one epoch came to. `best` is validation at the epoch of the lowest validation loss so far."""
-
-    number: int  # from 1
-    passes: int  # over the training pictures so far: number x augmentations
-    train: Metrics  # while learning, with dropout
-    val: Metrics
-    best: Metrics
-    best_number: int
-    answers: Answers  # to the validation pictures, at that epoch too
-    seconds: float
-    heads: Heads  # the live model: copy what you keep
-
-    @property
-    def improved(self) -> bool:
-        return self.best_number == self.number
-
-    @property
-    def score(self) -> float:
-        return self.best.score
+    def rows(self) -> list[Row]:
+        """Of each picture the class's number, its probability and the box, to five digits."""
+        probability, label = self.logits.double().softmax(1).max(1)
+        rows = torch.cat([label[:, None], probability[:, None], self.boxes.double()], dim=1).tolist()
+        return [[int(row[0]), *(round(value, 5) for value in row[1:])] for row in rows]
 
 
-def train(recipe: Recipe, bank: Bank, device: torch.device) -> Iterator[Epoch]:
+def new_heads(recipe: Recipe, bank: Bank, device: torch.device) -> Heads:
+    """The heads of a recipe as its seed draws them."""
+    with _seeded(recipe.seed, 0, device):
+        return Heads(recipe, bank.shape, len(bank.classes)).to(device)
+
+
+def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Heads | None = None) -> Iterator[Epoch]:
     """Train heads until `recipe.epochs`, or until the validation loss has not fallen for `recipe.patience` epochs.
 
     Every epoch sees each training picture in `recipe.augmentations` different views out of the bank's. Each
     epoch seeds itself, so that the same recipe on the same kind of device with the same number of threads
-    gives the same numbers, whatever else the process did in between. MilairError if the bank has too few views.
+    gives the same numbers, whatever else the process did in between. `heads` are `new_heads`, for those who want
+    to have them after an epoch. MilairError if the bank has too few views.
     """
     if recipe.augmentations > bank.train.views:
         raise MilairError(f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {bank.train.views}")
-    _deterministic(device)
-    with _seeded(recipe.seed, 0, device):
-        heads = Heads(recipe, bank.shape, len(bank.classes)).to(device)
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    heads = heads or new_heads(recipe, bank, device)
     optimizer = torch.optim.Adam(
         heads.parameters(),
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         fused=True,  # a step on the 20 million weights of a wide linear head takes a tenth of the time
     )
-    best: tuple[Metrics, int, Answers] | None = None
+    best, best_number = None, 0
     for number in range(1, recipe.epochs + 1):
         start = perf_counter()
         with _seeded(recipe.seed, number, device):
-            learned = _learn(heads, optimizer, recipe, bank.train)
-        answers = answer(heads, bank.val)
-        val = answers.metrics(bank.val, recipe.alpha)
-        if best is None or val.loss < best[0].loss or math.isnan(best[0].loss):
-            best = val, number, answers
-        passes = number * recipe.augmentations
-        yield Epoch(number, passes, learned, val, *best, perf_counter() - start, heads)
-        if number - best[1] >= recipe.patience:
+            training = _epoch(heads, optimizer, recipe, bank.train)
+        outputs = evaluate(heads, bank.val)
+        val = outputs.metrics(bank.val, recipe.alpha)
+        if best is None or val.loss < best.loss or math.isnan(best.loss):
+            best, best_number = val, number
+        rows = outputs.rows() if best_number == number else None
+        passes, seconds = number * recipe.augmentations, perf_counter() - start
+        yield Epoch(number, passes, training, val, best, best_number, rows, seconds, devices.peak_memory(device))
+        if number - best_number >= recipe.patience:
             return
 
 
-def answer(heads: Heads, part: Part) -> Answers:
-    """What heads make of the plain pictures of a part."""
+def evaluate(heads: Heads, part: Part) -> Outputs:
+    """Outputs for the plain pictures of a part."""
     heads.eval()
     with torch.inference_mode():
-        outputs = [heads(part.features[0, first : first + _EVALUATE]) for first in range(0, len(part), _EVALUATE)]
-        return Answers(*(torch.cat(output) for output in zip(*outputs, strict=True)))
+        outputs = [heads(part.rows.index_select(0, index)) for index in torch.split(part.index[0], _EVALUATE)]
+        return Outputs(*(torch.cat(output) for output in zip(*outputs, strict=True)))
 
 
-def _learn(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part: Part) -> Metrics:
+def _epoch(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part: Part) -> Metrics:
     heads.train()
     rows = []
     for views, pictures in _batches(part, recipe.augmentations, recipe.batch_size):
-        features, boxes, labels = part.features[views, pictures], part.boxes[views, pictures], part.labels[pictures]
+        features = part.rows.index_select(0, part.index[views, pictures])
+        boxes, labels = part.boxes[views, pictures], part.labels[pictures]
         logits, predicted = heads(features)
         row = metrics.per_image(logits, predicted, labels, boxes)
         optimizer.zero_grad()
-        torch.autograd.backward(metrics.loss(row[:, 0], row[:, 1], recipe.alpha))
+        torch.autograd.backward(losses.weighted(row[:, 0], row[:, 1], recipe.alpha))
         nn.utils.clip_grad_norm_(heads.parameters(), _CLIP)
         optimizer.step()
         rows.append(row.detach())
@@ -135,9 +127,3 @@ def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed((seed << 20) + epoch)
         yield
-
-
-def _deterministic(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False

@@ -1,146 +1,81 @@
-"""A worker: a process with one device that draws trials from a study until none is left to draw.
+"""A worker: a process with one device that trains what a search sends it. It knows no study.
 
-It imports what it needs, reads its job as one line of JSON, and tells its supervisor what happens as lines of JSON.
-When the supervisor is gone, its input ends, and so does the worker: its trial goes back to the queue.
+When the search is gone, its pipe ends, and so does the worker.
 """
 
-from __future__ import annotations
-
-import json
 import os
-import signal
-import sys
-import threading
 import traceback
-from dataclasses import asdict, dataclass
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Event, Thread
 
-from milair.console.cli import DONE, FAILED, INTERRUPTED
-from milair.console.progress import Listener
-from milair.errors import MilairError
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from milair.errors import MilairError, OutsideError, first_line, what_failed
+from milair.training.values import Ended, Features, Hopeless
+from milair.workers.messages import Start, Stop, Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """All that a worker must know."""
+class Worker:
+    """Listens on a thread of its own, so that a search can stop a training, and its end is noticed at once."""
 
-    storage: str
-    study: str
-    space: str  # path of its file
-    device: str
-    threads: int
-    bank: str | None  # folder
-    bank_quota: float  # GB
-    goal: int  # finished trials in all
-    deadline: float  # on this machine's monotonic clock: no trial begins after it
-    share: int  # trials after which a fresh process takes over
-    sampler: str
-    pruner: str
-    seed: int
-    debug: bool
+    def __init__(self, requests: Connection, news: Connection) -> None:
+        self.requests, self.news = requests, news
+        self.inbox: SimpleQueue[Start | Task] = SimpleQueue()
+        self.stop = Event()
+        Thread(target=self._listen, daemon=True).start()
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def _listen(self) -> None:
+        try:
+            while True:
+                request = self.requests.recv()
+                if isinstance(request, Stop):
+                    self.stop.set()
+                else:
+                    self.stop.clear()
+                    self.inbox.put(request)
+        except (EOFError, OSError):
+            os._exit(0)
 
+    def work(self) -> None:
+        """Run tasks until the search is gone."""
+        import torch
 
-class Events(Listener):
-    """News as lines of JSON."""
+        from milair.training import devices
+        from milair.training.trainer import Trainer
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def send(self, kind: str, **values: Any) -> None:
-        print(json.dumps({"kind": kind, **values}), file=self.stream, flush=True)
-
-    def advance(self, what: str, done: int, total: int, score: float | None = None) -> None:
-        self.send("advance", what=what, done=done, total=total, score=score)
-
-    def note(self, text: str, key: str) -> None:
-        self.send("note", text=text, key=key)
-
-    def trial(self, trial: FrozenTrial) -> None:
-        self.send("trial", number=trial.number)
-
-
-def work(job: Job, events: Events) -> str:
-    """Run trials of the job's study. Returns what ended it, see `queue.run`."""
-    import optuna
-    import torch
-
-    from milair import space
-    from milair.study import queue, storage
-    from milair.study import results as study
-    from milair.study import session as setup
-    from milair.study.objective import Objective
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    torch.set_num_threads(job.threads)
-    chosen = space.load(job.space, Path())
-    found = storage.load_study(storage.open_storage(job.storage, create=False), job.study)
-    settings = study.stored_settings(found)
-    chosen = chosen.narrowed(settings.only)
-    bank = None if job.bank is None else Path(job.bank)
-    shared = setup.open_setup(
-        settings,
-        setup.read_frames(settings.data, settings.objects),
-        job.device,
-        bank,
-        events,
-        bank_quota=job.bank_quota,
-    )
-    objective = Objective(chosen, shared, events.epoch)
-    without = {"backbone": shared.settings.lacking()}
-    configurations = study.configurations(chosen, without)
-    found.sampler = study.Sampler(job.sampler, job.seed, without)
-    baseline = shared.recipe(chosen.baseline)
-    found.pruner = study.pruner(job.pruner, baseline.epochs * setup.most_views(baseline, settings.dimensions))
-    draw = queue.Draw(
-        goal=job.goal,
-        deadline=job.deadline,
-        configurations=None if configurations is None else len(configurations),
-        next_point=study.grid(configurations, job.seed) if job.sampler == "grid" and configurations else lambda _: {},
-        prepare=objective.prepare,
-    )
-    return queue.run(found, objective, draw, at_most=job.share, ended=events.trial)
+        start, trainer = self.inbox.get(), None
+        assert isinstance(start, Start)
+        torch.set_num_threads(start.threads)
+        while isinstance(task := self.inbox.get(), Task):
+            ended = Ended()
+            try:
+                if trainer is None:
+                    device = devices.open_device(start.device)
+                    trainer = Trainer(start.inputs, device, lambda *step: self.news.send(Features(*step)))
+                if task.check:
+                    trainer.weights(task.recipe)
+                else:
+                    for news in trainer.train(task.recipe):
+                        self.news.send(news)
+                        if self.stop.is_set():
+                            break
+            except Exception as error:
+                ended = _ended(error)
+            self.news.send(ended)
 
 
-def main() -> int:
-    for slow in ("milair.study.results", "milair.study.objective", "sklearn.model_selection"):
-        import_module(slow)
-    line = sys.stdin.readline()
-    if not line:  # nothing is to be done, or the supervisor is gone
-        return INTERRUPTED
-    job = Job(**json.loads(line))
-    events = Events(os.fdopen(os.dup(1), "w"))
-    os.dup2(2, 1)  # what a space file prints is no news
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    try:
-        events.send("end", why=work(job, events))
-        return DONE
-    except (KeyboardInterrupt, BrokenPipeError):
-        return INTERRUPTED
-    except MilairError as error:
-        if job.debug:
-            traceback.print_exc()
-        events.send("error", text=str(error))
-        return FAILED
+def _ended(error: Exception) -> Ended:
+    if isinstance(error, Hopeless):
+        return Ended("hopeless", str(error))
+    if isinstance(error, OutsideError):
+        return Ended("outside", str(error))
+    if isinstance(error, OSError):
+        return Ended("outside", what_failed(error))
+    traceback.print_exc()  # shown by --debug
+    known = isinstance(error, MilairError)
+    return Ended("failed", str(error) if known else f"{type(error).__name__}: {first_line(error)}")
 
 
-def _interrupt(*_: object) -> None:
-    """Once: what follows, such as giving the trial back, is not interrupted again."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _end_with_supervisor() -> None:
-    while os.read(0, 1):  # sys.stdin would keep its lock when this process ends
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+def main() -> None:
+    requests, news = Connection(os.dup(0), writable=False), Connection(os.dup(1), readable=False)
+    os.dup2(2, 1)  # what a library prints is no news
+    Worker(requests, news).work()

@@ -16,8 +16,9 @@ from torch.nn import functional
 from milair.boxes import Box, to_shares
 from milair.features.views import View, apply, move, view
 
-views = st.builds(view, st.integers(0, 2**64 - 1), st.integers(0, 1000), st.integers(0, 2**31))
-DRAWS = [view(picture, number, 32) for picture in range(400) for number in range(1, 11)]
+contents = st.binary(min_size=32, max_size=32)  # hashes of picture files
+views = st.builds(view, contents, st.integers(0, 1000), st.integers(0, 2**31))
+DRAWS = [view(picture.to_bytes(8, "big"), number) for picture in range(400) for number in range(1, 11)]
 
 
 def noise(seed: int = 0, height: int = 15, width: int = 20) -> Tensor:
@@ -37,23 +38,28 @@ def overlap(one: Box, other: Box) -> float:
     return both / (sum(areas) - both)
 
 
-@given(st.integers(0, 2**64 - 1), st.integers(1, 1000), st.integers(0, 2**31))
-def test_a_view_depends_on_picture_number_and_seed_and_on_nothing_else(picture: int, number: int, seed: int) -> None:
+@given(contents, st.integers(1, 1000), st.integers(0, 2**31))
+def test_a_view_depends_on_picture_number_and_seed_and_on_nothing_else(picture: bytes, number: int, seed: int) -> None:
     first = view(picture, number, seed)
     np.random.rand(3)
     assert view(picture, number, seed) == first
 
 
 def test_pictures_numbers_and_seeds_have_views_of_their_own() -> None:
-    keys = [(picture, number, seed) for picture in (1, 2) for number in range(1, 40) for seed in (32, 33)]
+    keys = [
+        (picture, number, seed)
+        for picture in (bytes(32), bytes(7) + b"1")
+        for number in range(1, 40)
+        for seed in (32, 33)
+    ]
     drawn = {view(*key) for key in keys}
     plain = sum(view(*key) == View() for key in keys)
     assert len(drawn) > 0.75 * len(keys)  # one in eight is only flipped or blurred, or neither
     assert plain < 0.25 * len(keys)
 
 
-@given(st.integers(0, 2**64 - 1), st.integers(0, 2**31))
-def test_number_0_is_the_plain_picture(picture: int, seed: int) -> None:
+@given(contents, st.integers(0, 2**31))
+def test_number_0_is_the_plain_picture(picture: bytes, seed: int) -> None:
     shown = view(picture, 0, seed)
     assert shown == View()
     assert torch.equal(apply(shown, noise()), noise())

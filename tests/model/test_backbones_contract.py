@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from torch import Tensor, nn
 
 from milair import ConvHead, LinearHead, Recipe
 from milair.boxes import to_shares
-from milair.features import bank
-from milair.features.preprocessing import decode, normalise
+from milair.features.bank import open_bank
 from milair.frames import sample
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import look_at
-from milair.model.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, _pool, build, load_state, measure
+from milair.model.backbones import Backbone, _pool, build, load_state, measure
 from milair.model.heads import Heads
+from milair.model.preprocessing import Preprocessing
 from milair.training.train import _seeded, train
 
 CPU = torch.device("cpu")
@@ -176,7 +175,8 @@ def test_a_model_that_puts_channels_last_gives_them_first(name: str) -> None:
 def test_real_weights_make_torchvisions_logits(real_weights: Path, frames: Split, name: str) -> None:
     model = torchvision.models.get_model(name, weights=None).eval()
     model.load_state_dict(torch.load(real_weights / f"{name}.pth", weights_only=True))
-    picture = normalise(decode(frames.train[0].path, (400, 255))[None] / 255, IMAGENET_MEAN, IMAGENET_STD)
+    preprocessing = Preprocessing((400, 255))
+    picture = preprocessing.normalise(preprocessing.decode(frames.train[0].picture)[None] / 255)
     maps = build(name, "grid", load_state(name, str(real_weights))).map(picture)
     with torch.no_grad():
         assert torch.equal(own_logits(name, model, maps), model(picture))
@@ -195,10 +195,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 
 @pytest.mark.parametrize("name", [*DOCUMENT, "convnext_tiny", "densenet121", "resnet18"])
-def test_a_backbone_trains_heads_for_an_epoch(
-    name: str, frames: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("milair.model.backbones.build", cache(build))  # drawn once for both halves of the bank: seconds
+def test_a_backbone_trains_heads_for_an_epoch(name: str, frames: Split, tmp_path: Path) -> None:
     recipe = Recipe(
         backbone=name,
         weights="random",
@@ -209,10 +206,13 @@ def test_a_backbone_trains_heads_for_an_epoch(
         cls_head=LinearHead("8"),
         reg_head=ConvHead(1, 8),
     )
-    kept = bank.load(frames, sample.CLASSES, recipe, views=1, source="nowhere", folder=tmp_path, device=CPU)
-    (epoch,) = train(recipe, kept, CPU)
+    everything = frames.train + frames.val
+    bank = open_bank(
+        recipe, frames, sample.CLASSES, frames=everything, views=1, source="nowhere", folder=tmp_path, device=CPU
+    )
+    (epoch,) = train(recipe, bank, CPU)
     assert np.isfinite([epoch.train.loss, epoch.val.loss, epoch.score]).all()
     with _seeded(recipe.seed, 0, CPU):
-        untrained = Heads(recipe, kept.shape, len(kept.classes)).state_dict()
+        untrained = Heads(recipe, bank.shape, len(bank.classes)).state_dict()
     moved = [key for key, value in epoch.heads.state_dict().items() if not torch.equal(value, untrained[key])]
     assert {key.split(".")[0] for key in moved if key.endswith("weight")} == {"cls_head", "reg_head"}

@@ -32,7 +32,7 @@ def test_what_is_no_device_is_refused(asked: str) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(MilairError, match=r"cuda:99 is not to be had here; there are \d+ GPUs"):
+    with pytest.raises(MilairError, match=r"cuda:99 is not available; this machine has \d+ GPUs"):
         devices.open_device("cuda:99")
 
 

@@ -13,7 +13,10 @@ from strategies import share_boxes
 from torchvision.ops import box_iou
 
 from milair.frames.frame import Frame, Split
-from milair.training.metrics import Metrics, iou, learned_nothing, loss, mean, per_image
+from milair.training.chance import chance_baseline
+from milair.training.losses import weighted
+from milair.training.metrics import iou, mean, per_image
+from milair.training.values import Metrics
 
 inverted = st.tuples(*[st.floats(0, 1, width=32)] * 4).filter(lambda box: box[0] >= box[2] or box[1] >= box[3])
 
@@ -70,7 +73,7 @@ def test_per_image_and_loss_against_their_closed_form() -> None:
     assert rows.flatten().tolist() == pytest.approx([entropies[0], 0.5, 1, entropies[1], 1, 0], abs=3e-6)
     for alpha in (0, 0.3, 1):
         expected = (1 - alpha) * sum(entropies) / 2 + alpha * 0.25
-        assert loss(rows[:, 0], rows[:, 1], alpha).item() == pytest.approx(expected, abs=3e-6)
+        assert weighted(rows[:, 0], rows[:, 1], alpha).item() == pytest.approx(expected, abs=3e-6)
 
 
 @given(st.integers(1, 40), st.floats(0, 1))
@@ -78,7 +81,7 @@ def test_the_mean_over_images_is_the_loss(count: int, alpha: float) -> None:
     rows = torch.rand(count, 3, generator=torch.Generator().manual_seed(count)) * torch.tensor([4.0, 1.0, 1.0])
     rows[:, 2] = rows[:, 2].round()
     metrics = mean(rows, alpha)
-    assert metrics.loss == pytest.approx(loss(rows[:, 0], rows[:, 1], alpha).item(), abs=1e-5)
+    assert metrics.loss == pytest.approx(weighted(rows[:, 0], rows[:, 1], alpha).item(), abs=1e-5)
     assert metrics.loss == pytest.approx((1 - alpha) * metrics.cls_loss + alpha * metrics.reg_loss)
     assert metrics.reg_loss == 1 - metrics.iou
     assert metrics.accuracy * count == pytest.approx(rows[:, 2].sum().item())
@@ -96,10 +99,10 @@ def test_the_documents_score() -> None:
     }
 
 
-def test_having_learned_nothing_by_hand() -> None:
+def test_the_chance_baseline_by_hand() -> None:
     def frame(label: str, xmin: float, xmax: float) -> Frame:
         return made_up("a.png", label, (xmin, 0.0, xmax, 1.0))
 
     train = (frame("a", 0.0, 0.4), frame("a", 0.2, 0.6), frame("b", 0.1, 0.5))  # the mean box: 0.1 to 0.5
     val = (frame("a", 0.1, 0.5), frame("b", 0.3, 0.5), frame("b", 0.6, 0.9), frame("b", 0.1, 0.9))
-    assert learned_nothing(Split(train, val)) == pytest.approx(((1 + 0.5 + 0 + 0.5) / 4 + 1 / 4) / 2, abs=1e-5)
+    assert chance_baseline(Split(train, val)) == pytest.approx(((1 + 0.5 + 0 + 0.5) / 4 + 1 / 4) / 2, abs=1e-5)

@@ -18,8 +18,8 @@ from milair.errors import MilairError
 from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
 from milair.training import metrics
-from milair.training.metrics import Metrics
-from milair.training.train import Epoch, _batches, answer, train
+from milair.training.train import _batches, evaluate, new_heads, train
+from milair.training.values import Epoch, Metrics
 
 CPU = torch.device("cpu")
 SHAPE = 6, 3, 3
@@ -36,7 +36,13 @@ def part(count: int, views: int, seed: int, noise: float = 0.3) -> Part:
     features = noise * torch.randn(views + 1, count, *SHAPE, generator=generator)
     features[:, torch.arange(count), labels] += 2
     boxes = torch.tensor([[0.1, 0.1, 0.4, 0.5], [0.3, 0.2, 0.9, 0.8], [0.5, 0.5, 0.9, 0.9]])[labels]
-    return Part(features, boxes.expand(views + 1, -1, -1), torch.ones(views + 1, count, dtype=torch.bool), labels)
+    return Part(
+        rows=features.flatten(0, 1),
+        index=torch.arange((views + 1) * count).view(views + 1, count),
+        boxes=boxes.expand(views + 1, -1, -1),
+        seen=torch.ones(views + 1, count, dtype=torch.bool),
+        labels=labels,
+    )
 
 
 def bank(count: int = 21, views: int = 4) -> Bank:
@@ -61,10 +67,11 @@ def numbers(epoch: Epoch) -> tuple[int, int, Metrics, Metrics, Metrics, int]:
 
 
 def test_the_same_seed_gives_the_same_epochs_bit_for_bit() -> None:
-    first, second = list(train(RECIPE, bank(), CPU)), list(train(RECIPE, bank(), CPU))
-    assert [numbers(epoch) for epoch in first] == [numbers(epoch) for epoch in second]
-    theirs = weights(second[-1].heads)
-    assert all(torch.equal(value, theirs[name]) for name, value in weights(first[-1].heads).items())
+    first, second = (new_heads(RECIPE, bank(), CPU) for _ in range(2))
+    epochs = [[numbers(epoch) for epoch in train(RECIPE, bank(), CPU, heads)] for heads in (first, second)]
+    assert epochs[0] == epochs[1] == [numbers(epoch) for epoch in train(RECIPE, bank(), CPU)]
+    theirs = weights(second)
+    assert all(torch.equal(value, theirs[name]) for name, value in weights(first).items())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,7 @@ def test_the_same_seed_gives_the_same_epochs_bit_for_bit() -> None:
     ],
 )
 def test_a_recipe_trains_as_it_did(reg_head: LinearHead | ConvHead, losses: list[float]) -> None:
-    """If this fails and is meant to, milair.setup.TRAINING is one more: studies from before do not go on."""
+    """If this fails and is meant to, milair.study.settings.TRAINING is one more: studies from before do not go on."""
     epochs = list(train(replace(RECIPE, reg_head=reg_head, seed=32), bank(), CPU))
     found = [*(epoch.train.loss for epoch in epochs), epochs[-1].val.loss]
     assert found == pytest.approx(losses, abs=0.003)  # threads alone make 0.0003
@@ -202,9 +209,10 @@ def test_best_is_validation_at_the_lowest_loss_so_far(data: Bank) -> None:
 
 def test_gradients_are_clipped_to_norm_1() -> None:
     steep = bank()
-    steep = replace(steep, train=replace(steep.train, features=steep.train.features * 1000))
-    for epoch in train(PLAIN, steep, CPU):
-        gradients = [parameter.grad for parameter in epoch.heads.parameters() if parameter.grad is not None]
+    steep = replace(steep, train=replace(steep.train, rows=steep.train.rows * 1000))
+    heads = new_heads(PLAIN, steep, CPU)
+    for epoch in train(PLAIN, steep, CPU, heads):
+        gradients = [parameter.grad for parameter in heads.parameters() if parameter.grad is not None]
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
         if epoch.number == 1:
             assert norm == pytest.approx(1, abs=1e-4)
@@ -213,7 +221,7 @@ def test_gradients_are_clipped_to_norm_1() -> None:
 
 def rows(heads: Heads, data: Part, view: int) -> Tensor:
     with torch.no_grad():
-        logits, boxes = heads(data.features[view])
+        logits, boxes = heads(data.rows[data.index[view]])
         return metrics.per_image(logits, boxes, data.labels, data.boxes[view])
 
 
@@ -223,8 +231,9 @@ def test_training_metrics_are_weighed_by_image(batch_size: int) -> None:
     data = bank(count=7, views=3)
     data = replace(data, train=part(7, 3, 0, noise=2.0))
     recipe = replace(PLAIN, augmentations=3, batch_size=batch_size, learning_rate=1e-12, weight_decay=0, epochs=1)
-    (epoch,) = train(recipe, data, CPU)
-    expected = metrics.mean(torch.cat([rows(epoch.heads, data.train, view) for view in (1, 2, 3)]), recipe.alpha)
+    heads = new_heads(recipe, data, CPU)
+    (epoch,) = train(recipe, data, CPU, heads)
+    expected = metrics.mean(torch.cat([rows(heads, data.train, view) for view in (1, 2, 3)]), recipe.alpha)
     for name, value in expected.to_json().items():
         assert epoch.train.to_json()[name] == pytest.approx(value, abs=1e-6), name
     assert epoch.train.accuracy * 21 == pytest.approx(round(epoch.train.accuracy * 21))
@@ -233,7 +242,7 @@ def test_training_metrics_are_weighed_by_image(batch_size: int) -> None:
 def test_an_evaluation_in_several_passes_is_weighed_by_image() -> None:
     heads = Heads(RECIPE, SHAPE, 3)
     data = part(1030, 0, 3, noise=2.0)
-    found = answer(heads, data).metrics(data, 0.3)
+    found = evaluate(heads, data).metrics(data, 0.3)
     assert found.to_json() == pytest.approx(metrics.mean(rows(heads.eval(), data, 0), 0.3).to_json(), abs=1e-6)
 
 
@@ -241,18 +250,21 @@ def test_evaluation_is_of_plain_pictures_without_dropout_and_changes_nothing() -
     heads = Heads(RECIPE, SHAPE, 3).train()
     before = weights(heads)
     data = part(12, 2, 0)
-    first = answer(heads, data).metrics(data, 0.5)
-    features = data.features.clone()
-    features[1:] = 99
-    assert answer(heads, replace(data, features=features)).metrics(replace(data, features=features), 0.5) == first
+    first = evaluate(heads, data).metrics(data, 0.5)
+    changed = data.rows.clone()
+    changed[data.index[1:]] = 99
+    assert evaluate(heads, replace(data, rows=changed)).metrics(replace(data, rows=changed), 0.5) == first
     after = weights(heads)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_validation_metrics_are_those_of_the_live_heads() -> None:
     data = bank()
-    for epoch in islice(train(RECIPE, data, CPU), 3):
-        assert answer(epoch.heads, data.val).metrics(data.val, RECIPE.alpha) == epoch.val
+    heads = new_heads(RECIPE, data, CPU)
+    for epoch in islice(train(RECIPE, data, CPU, heads), 3):
+        outputs = evaluate(heads, data.val)
+        assert outputs.metrics(data.val, RECIPE.alpha) == epoch.val
+        assert epoch.outputs == (outputs.rows() if epoch.improved else None)
 
 
 def test_training_is_lazy_and_stops_at_epochs() -> None:

@@ -10,10 +10,13 @@ from faults import Place, Search, assert_one_line, assert_whole, feature_bytes, 
 from tiny import SPACE, search
 
 from milair.errors import MilairError, OutsideError
-from milair.features.bank import load
+from milair.features.bank import open_bank
 from milair.frames.frame import Split
+from milair.model import backbones
 from milair.model import detector as checkpoint
 from milair.model.detector import Detector
+from milair.model.heads import Heads
+from milair.model.preprocessing import Preprocessing
 from milair.recipe import LinearHead, Recipe
 
 CPU = torch.device("cpu")
@@ -22,7 +25,8 @@ RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", 
 
 def test_a_bank_goes_on_where_a_full_disk_ended_it(tmp_path: Path, small_split: Split) -> None:
     def compute(folder: Path, progress: object = None) -> None:
-        load(small_split, "ab", RECIPE, views=3, source="", folder=folder, device=CPU, progress=progress)  # type: ignore[arg-type]
+        everything, options = small_split.train + small_split.val, {"folder": folder, "progress": progress}
+        open_bank(RECIPE, small_split, "ab", frames=everything, views=3, source="", device=CPU, **options)  # type: ignore[arg-type]
 
     compute(tmp_path / "peace")
     with small_disk(tmp_path / "disk", 16) as disk:
@@ -113,7 +117,8 @@ def test_a_study_whose_database_has_no_room_goes_on_once_there_is_some(
 def test_an_old_checkpoint_stays_whole_where_a_new_one_has_no_room(tmp_path: Path) -> None:
     def detector(seed: int) -> Detector:
         torch.manual_seed(seed)
-        return Detector(RECIPE, ("a", "b"), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)).eval()
+        backbone = backbones.build(RECIPE.backbone, RECIPE.pooling)
+        return Detector(Preprocessing(RECIPE.size), backbone, Heads(RECIPE, (512, 7, 7), 2), RECIPE, "ab").eval()
 
     picture = torch.zeros(1, 3, 48, 64, dtype=torch.uint8)
     with small_disk(tmp_path / "disk", 48) as disk, torch.inference_mode():

@@ -1,0 +1,85 @@
+"""How trials are drawn: samplers by name, and the order in which a search begins."""
+
+import random
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+from milair.space import Space
+from milair.study.results import ranked
+from milair.study.storage import experimental
+
+Parameters = dict[str, Any]
+STARTUP = 10  # trials that cover the space before TPE models it
+
+
+class Sampler(BaseSampler):
+    """Draws that follow from the seed, the trial's number and the trials before it, whichever process asks.
+
+    So restarts never repeat draws, and one worker repeats a study exactly. In place of a choice that is in `without`,
+    {"backbone": ["vgg16"]}, it draws another: one of the others, or of those that the better trials have. (To draw
+    again would never end: TPE likes best what it has never seen.)"""
+
+    def __init__(self, kind: str, seed: int, without: Mapping[str, Collection[Any]] | None = None) -> None:
+        self.kind, self.seed, self.without = kind, seed, without or {}
+        self.inner: BaseSampler = RandomSampler(seed)
+        self.random = random.Random(seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
+        mixed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
+        self.inner, self.random = _tpe(mixed) if self.kind == "tpe" else RandomSampler(mixed), random.Random(mixed)
+
+    def infer_relative_search_space(self, *given: Any) -> dict[str, Any]:
+        return self.inner.infer_relative_search_space(*given)
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        drawn = self.inner.sample_relative(study, trial, search_space)
+        return {name: self._allowed(study, name, value, search_space[name]) for name, value in drawn.items()}
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
+        drawn = self.inner.sample_independent(study, trial, name, distribution)
+        return self._allowed(study, name, drawn, distribution)
+
+    def _allowed(self, study: optuna.Study, name: str, drawn: Any, distribution: Any) -> Any:
+        if allowed({name: drawn}, self.without):
+            return drawn
+        trials = ranked(study)
+        better = [trial.params.get(name) for trial in trials[: len(trials) // 4]]
+        choices = distribution.choices
+        return self.random.choice(
+            [value for value in (*choices, *better) if value in choices and allowed({name: value}, self.without)]
+        )
+
+    def after_trial(self, *given: Any) -> None:
+        self.inner.after_trial(*given)
+
+
+def allowed(parameters: Mapping[str, Any], without: Mapping[str, Collection[Any]]) -> bool:
+    """Whether none of the parameters has a value that is to be left out."""
+    return all(value not in without.get(name, ()) for name, value in parameters.items())
+
+
+def _tpe(seed: int) -> TPESampler:
+    with experimental():
+        return TPESampler(
+            n_startup_trials=STARTUP,
+            n_ei_candidates=24,
+            multivariate=True,
+            group=True,  # or the parameters of either head type would be drawn independently
+            constant_liar=True,
+            seed=seed,
+        )
+
+
+def shuffled(space: Space, seed: int, without: Mapping[str, Collection[Any]]) -> list[Parameters] | None:
+    """All configurations that can be drawn, in an order that the seed shuffles; None if they are without end, or nearly
+    so. A grid draws them one by one, and TPE begins with some of them: drawn at random, they would repeat."""
+    configurations = space.configurations()
+    if configurations is not None:
+        configurations = [parameters for parameters in configurations if allowed(parameters, without)]
+        random.Random(seed).shuffle(configurations)
+    return configurations

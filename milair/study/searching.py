@@ -1,0 +1,228 @@
+"""The loop of a search: draws trials, hands their recipes to workers, and alone tells the study what came of them."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from milair.errors import MilairError, OutsideError, first_line, what_failed
+from milair.recipe import Recipe
+from milair.study import storage
+from milair.study.lock import SEARCH, Hold
+from milair.study.objective import Objective, Steps
+from milair.study.results import FINISHED
+from milair.study.samplers import STARTUP, Parameters
+from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News, Opened, Told
+
+DEATHS = 3  # workers that may die with a trial before it counts as failed
+FAILURES = 3  # in a row, end a search
+
+
+class Pool(Protocol):
+    """Workers by name, each with one training at a time, of which Ended is the last that it tells."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    def train(self, name: str, recipe: Recipe) -> None: ...
+    def stop(self, name: str) -> None: ...
+    def listen(self) -> Iterator[tuple[str, Told]]: ...
+
+
+class Listener(Protocol):
+    """Who shows a search while it runs."""
+
+    def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None: ...
+    def note(self, text: str, key: str) -> None: ...
+    def say(self, text: str = "") -> None: ...
+    def trial(self, trial: FrozenTrial, worker: str = "") -> None: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search is to come to."""
+
+    goal: int  # finished trials in all
+    deadline: float = math.inf  # of time.monotonic: no trial begins later
+    configurations: Sequence[Parameters] | None = None  # of the space, in the order of a grid; None: without end
+    grid: bool = False  # all are drawn in that order, not only the first
+
+
+@dataclass
+class Hand:
+    """A trial in hand: its worker trains it."""
+
+    trial: optuna.Trial
+    recipe: Recipe
+    steps: Steps
+
+
+@dataclass
+class Search:
+    """Runs trials until the study has them, or nothing is left to draw, or time is over."""
+
+    hold: Hold
+    objective: Objective
+    workers: Pool
+    plan: Plan
+    listener: Listener
+    hands: dict[str, Hand] = field(default_factory=dict)  # by worker
+    idle: list[str] = field(default_factory=list)
+    failures: int = 0
+
+    def run(self) -> str:
+        """Returns what ended it: "goal", "exhausted" or "time". A trial that is interrupted waits as it was.
+
+        One that fails keeps its reason. OutsideError for trouble outside of trials: a full disk, a picture that
+        vanished, a database that fails, another search that holds the study; the trial that met it waits."""
+        self.idle = list(self.workers.names)
+        try:
+            news = self.workers.listen()
+            while (end := self._fill()) is None or self.hands:
+                self._hear(*next(news))
+            return end
+        except (StorageInternalError, SQLAlchemyError) as error:
+            raise OutsideError(f"the database of studies: {storage.reason(error)}") from error
+        finally:
+            self._give_back()
+
+    def _fill(self) -> str | None:
+        """Give idle workers trials; why there are no more, if that is so."""
+        while self.idle:
+            trial = self._draw()
+            if not isinstance(trial, optuna.Trial):
+                return trial
+            steps = self.objective.steps(trial)
+            try:
+                recipe = next(steps)
+            except Exception as error:
+                self._ended(trial, error, "")
+                continue
+            name = self.idle.pop(0)
+            self.hands[name] = Hand(trial, recipe, steps)
+            self.workers.train(name, recipe)
+        return None
+
+    def _draw(self) -> optuna.Trial | str | None:
+        """The next trial, signed before it runs; else why there is none, or None while others run the last ones."""
+        self.hold.check()
+        self.objective.session.hold_labels()
+        study, plan, mine = self.hold.study, self.plan, {SEARCH: self.hold.id}
+        trials = study.get_trials(deepcopy=False)
+        finished = sum(trial.state in FINISHED for trial in trials)
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        drawn = [trial.params for trial in trials if trial.state != TrialState.WAITING]
+        exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
+        if finished >= plan.goal or monotonic() >= plan.deadline:
+            return "goal" if finished >= plan.goal else "time"
+        if exhausted:
+            return None if self.hands else "exhausted"
+        if finished + len(self.hands) >= plan.goal:
+            return None
+        if waiting:
+            base, known = storage.of(study), waiting[0]
+            base.set_trial_user_attr(known._trial_id, SEARCH, self.hold.id)
+            if known.user_attrs.get("error"):  # of an earlier attempt
+                base.set_trial_user_attr(known._trial_id, "error", None)
+        else:
+            ordered = plan.configurations or [] if plan.grid or len(drawn) < STARTUP else []
+            study.enqueue_trial(next((point for point in ordered if point not in drawn), {}), user_attrs=mine)
+        return study.ask()
+
+    def _hear(self, name: str, told: Told) -> None:
+        """What a worker tells."""
+        hand = self.hands.get(name)
+        if isinstance(told, Features):
+            self.listener.advance(told.what, told.done, told.total, worker=name)
+        elif isinstance(told, Died):
+            self.listener.say(told.reason)
+            if hand is not None:
+                self._bereaved(self.hands.pop(name).trial, name)
+        elif hand is not None:  # else it was stopped, and tells what it has not heard of yet
+            self._step(name, hand, told)
+        if isinstance(told, Ended | Died):
+            self.idle.append(name)
+
+    def _step(self, name: str, hand: Hand, told: News | Ended) -> None:
+        """Go on with the trial of a worker."""
+        self._show(name, hand, told)
+        try:
+            if isinstance(told, Ended):
+                told.check()
+                hand.steps.send(None)
+            else:
+                hand.steps.send(told)
+            return
+        except StopIteration as end:
+            outcome: Exception | float = float(end.value)
+        except Exception as error:
+            outcome = error
+        del self.hands[name]
+        if not isinstance(told, Ended):
+            self.workers.stop(name)
+        self._ended(hand.trial, outcome, name)
+
+    def _ended(self, trial: optuna.Trial, outcome: Exception | float, worker: str) -> None:
+        """Tell a trial's end. OutsideError where that is not its own, and the trial waits."""
+        state, value = TrialState.FAIL, None
+        if isinstance(outcome, float):
+            state, value = TrialState.COMPLETE, outcome
+        elif isinstance(outcome, optuna.TrialPruned | Hopeless):
+            state = TrialState.PRUNED
+        elif isinstance(outcome, StorageInternalError | SQLAlchemyError):
+            raise outcome
+        self.hold.check()
+        if isinstance(outcome, OSError | OutsideError):
+            reason = what_failed(outcome) if isinstance(outcome, OSError) else str(outcome)
+            trial.set_user_attr("error", reason)
+            raise OutsideError(reason) from outcome
+        if isinstance(outcome, Exception) and not isinstance(outcome, optuna.TrialPruned):
+            known = isinstance(outcome, MilairError)
+            trial.set_user_attr("error", str(outcome) if known else f"{type(outcome).__name__}: {first_line(outcome)}")
+        self.hold.study.tell(trial, value, state)
+        self._told(trial, worker)
+
+    def _told(self, trial: optuna.Trial, worker: str) -> None:
+        frozen = storage.of(self.hold.study).get_trial(trial._trial_id)
+        self.listener.trial(frozen, worker)
+        self.failures = self.failures + 1 if frozen.state == TrialState.FAIL else 0
+        if self.failures == FAILURES:
+            raise MilairError(f"{FAILURES} trials failed in a row, the last with: {frozen.user_attrs.get('error')}")
+
+    def _bereaved(self, trial: optuna.Trial, worker: str) -> None:
+        """The worker of a trial has died: it waits as it was, unless too many have died with it."""
+        self.hold.check()
+        deaths = trial.user_attrs.get("deaths", 0) + 1
+        trial.set_user_attr("deaths", deaths)
+        if deaths < DEATHS:
+            storage.of(self.hold.study).set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        else:
+            self._ended(trial, MilairError(f"{deaths} workers died with it"), worker)
+
+    def _show(self, name: str, hand: Hand, news: News | Ended) -> None:
+        if isinstance(news, Epoch):
+            what = f"trial {hand.trial.number}"
+            self.listener.advance(what, news.number, hand.recipe.epochs, news.score, name)
+        elif isinstance(news, Opened):
+            computed = f"{news.computed} computed now" if news.computed else "all found, none computed"
+            bank = f"bank     {news.views} views of {news.pictures} pictures"
+            size = f"{news.megabytes:.0f} MB in {news.folder}"
+            self.listener.note(f"{bank}, {computed} ({size})", f"{bank} {size}")
+
+    def _give_back(self) -> None:
+        """Let trials in hand wait as they were; what fails here is done by the next search's start."""
+        try:
+            for trial in self.hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if trial.user_attrs.get(SEARCH) == self.hold.id:
+                    storage.of(self.hold.study).set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        except (StorageInternalError, SQLAlchemyError):
+            pass
+
+
+def _distinct(drawn: list[Parameters]) -> int:
+    return len({repr(sorted(parameters.items())) for parameters in drawn})

@@ -1,0 +1,107 @@
+"""A trainer takes a recipe and yields what its training tells; it has never heard of a study.
+
+This one trains in its own process. A worker process has one of these, and hands on what it yields.
+"""
+
+import gc
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from milair.errors import first_line
+from milair.features import bank
+from milair.features.bank import Bank
+from milair.model import backbones, heads
+from milair.recipe import Recipe
+from milair.training import devices
+from milair.training.train import train
+from milair.training.values import Hopeless, Inputs, News, Opened
+
+
+@dataclass
+class Trainer:
+    """Trains on one device of this machine."""
+
+    inputs: Inputs
+    device: torch.device
+    progress: Callable[[str, int, int], None] = lambda *_: None  # of features: what, done, total
+    _bank: tuple[object, Bank] | None = field(default=None, repr=False)  # the one last used stays open
+
+    def train(self, recipe: Recipe) -> Iterator[News]:
+        """See `Trains`. Out of memory is Hopeless too, and leaves the memory as it was."""
+        try:
+            needed, limit = self.memory_needed(recipe), devices.memory(self.device)
+            if needed > limit:
+                raise Hopeless(
+                    f"not started: it needs about {needed / 1e9:.1f} GB, and {self.device} has {limit / 1e9:.1f} GB"
+                )
+            data = self.bank(recipe)
+            yield self._opened(recipe, data)
+            if self.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self.device)
+            yield from train(recipe, data, self.device)
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
+                raise
+            reason = f"out of memory: {first_line(error)}"
+        else:
+            return
+        gc.collect()  # here the error, which holds the heads, is gone
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise Hopeless(reason)
+
+    def bank(self, recipe: Recipe) -> Bank:
+        """The bank that a recipe draws from."""
+        key = (recipe.backbone, recipe.weights, recipe.pooling, recipe.normalisation, recipe.image_size)
+        if self._bank is None or self._bank[0] != key:
+            self._bank = None  # closed before another one is opened
+            inputs = self.inputs
+            self._bank = (
+                key,
+                bank.open_bank(
+                    recipe,
+                    inputs.split,
+                    inputs.classes,
+                    frames=inputs.frames,
+                    views=inputs.views,
+                    source=inputs.source,
+                    folder=inputs.folder,
+                    device=self.device,
+                    progress=self.progress,
+                    gigabytes=inputs.quota,
+                ),
+            )
+        return self._bank[1]
+
+    def weights(self, recipe: Recipe) -> str:
+        """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available."""
+        backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+        pretrained = recipe.weights == "pretrained"
+        return backbones.fingerprint(backbones.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
+
+    def bank_bytes(self, recipe: Recipe) -> int:
+        """Of the features that a recipe draws from, on disk."""
+        shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+        return 4 * math.prod(shape) * len(self.inputs.frames) * (self.inputs.views + 1)
+
+    def memory_needed(self, recipe: Recipe) -> int:
+        """Bytes on the device, about: a GPU holds the bank, a CPU reads it from the disk as it goes."""
+        features = self.bank_bytes(recipe) if self.device.type == "cuda" else 0
+        return features + heads.training_bytes(recipe, len(self.inputs.classes))
+
+    def _opened(self, recipe: Recipe, data: Bank) -> Opened:
+        size = heads.size(recipe, len(data.classes))
+        return Opened(
+            weights=data.weights,
+            views=len(self.inputs.frames) * (self.inputs.views + 1),
+            pictures=len(self.inputs.frames),
+            computed=data.computed,
+            megabytes=data.megabytes,
+            folder=str(data.folder),
+            parameters={"total": size.total, "trainable": size.trainable, "MB": round(size.megabytes, 2)},
+            device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            threads=torch.get_num_threads(),
+        )

@@ -1,0 +1,126 @@
+"""What goes into a training and what it tells: plain values, light to import, that a process can hand to another."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from milair.errors import MilairError, OutsideError
+from milair.frames.frame import Frame, Split
+from milair.recipe import Recipe
+
+Row = list[float]  # of a validation frame: the class's number, its probability, the box in shares
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that trainings of a study share: frames, views, weights, and where features are kept."""
+
+    split: Split
+    frames: tuple[Frame, ...]  # all labelled ones, whose features are kept
+    classes: tuple[str, ...]
+    views: int
+    source: str  # of pretrained weights
+    folder: Path  # of banks
+    quota: float  # GB that all of them may take
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Means over images: losses ≥ 0, IoU and accuracy from 0 to 1."""
+
+    loss: float
+    cls_loss: float  # cross-entropy
+    reg_loss: float  # 1 - IoU
+    iou: float
+    accuracy: float
+
+    @property
+    def score(self) -> float:
+        """(mean IoU + accuracy) / 2, from 0 to 1."""
+        return (self.iou + self.accuracy) / 2
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The bank of a recipe is open, and its training begins."""
+
+    weights: str  # fingerprint of the backbone's
+    views: int  # of all pictures together
+    pictures: int
+    computed: int  # views that had to be computed now
+    megabytes: float  # on disk
+    folder: str
+    parameters: dict[str, float]  # total, trainable, MB
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch came to. `best` is validation at the epoch of the lowest validation loss so far."""
+
+    number: int  # from 1
+    passes: int  # over the training pictures so far: number x augmentations
+    train: Metrics  # in training mode, with dropout
+    val: Metrics
+    best: Metrics
+    best_number: int
+    outputs: list[Row] | None  # for the validation frames, in their order; None if an earlier epoch was better
+    seconds: float
+    memory: tuple[float, float] = (0.0, 0.0)  # peak MB so far: of this process, of the GPU
+
+    @property
+    def improved(self) -> bool:
+        return self.best_number == self.number
+
+    @property
+    def score(self) -> float:
+        return self.best.score
+
+
+class Hopeless(MilairError):
+    """A training that cannot come to anything: too little memory, a loss that is not a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """From a worker: features are being computed."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """From a worker, last of a task: what went wrong, if anything did."""
+
+    kind: str = ""  # "hopeless", "outside" or "failed"
+    reason: str = ""
+
+    def check(self) -> None:
+        """Raise what the worker met."""
+        if self.kind:
+            raise {"hopeless": Hopeless, "outside": OutsideError, "failed": MilairError}[self.kind](self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """Of a worker: its process is gone, and another one has taken its place."""
+
+    reason: str
+
+
+News = Opened | Epoch  # of a training
+Told = News | Features | Ended | Died  # by a worker
+
+
+class Trains(Protocol):
+    """Whoever trains a recipe: here, in another process, on another machine."""
+
+    def train(self, recipe: Recipe) -> Iterator[News]:
+        """The bank, then the epochs; closing it ends the training. Hopeless if it cannot come to anything."""

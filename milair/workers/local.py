@@ -1,0 +1,157 @@
+"""Worker processes of this machine, one for each device, started again when they die, ended together."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from tempfile import TemporaryFile
+from typing import IO, Any, Self
+
+from milair.errors import MilairError
+from milair.recipe import Recipe
+from milair.training.values import Died, Ended, Inputs, Told
+from milair.workers.messages import Start, Stop, Task
+
+RESTARTS = 3  # of a worker that ends no training in between
+_SHARE = 100  # trainings after which a fresh process takes over
+_BEGIN = "import sys; sys.path[:] = sys.argv[1:]; from milair.workers import worker; worker.main()"
+
+
+@dataclass
+class _Process:
+    """It imports what it needs at once, which takes seconds, and works once it is told to start."""
+
+    popen: subprocess.Popen[bytes]
+    requests: Connection
+    news: Connection
+    errors: IO[str] | None  # what it wrote to stderr
+    tasks: int = 0
+
+    @classmethod
+    def begin(cls, threads: int, debug: bool) -> Self:
+        errors = None if debug else TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        popen = subprocess.Popen(
+            [sys.executable, "-c", _BEGIN, *sys.path],  # as this process finds its modules, in a notebook too
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # Ctrl-C is for the search
+        )
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        requests = Connection(os.dup(popen.stdin.fileno()), readable=False)
+        news = Connection(os.dup(popen.stdout.fileno()), writable=False)
+        popen.stdin.close()
+        popen.stdout.close()
+        return cls(popen, requests, news, errors)
+
+    def send(self, request: Start | Task | Stop) -> None:
+        with suppress(OSError):  # it died already, and that will be heard
+            self.requests.send(request)
+
+    def end(self) -> str:
+        """Kill it; the reason why it was gone already, if it was."""
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(1)
+        self.popen.kill()
+        status, last = self.popen.wait(), []
+        self.requests.close()
+        self.news.close()
+        if self.errors is not None:
+            with self.errors as errors:
+                errors.seek(0)
+                last = errors.read().strip().splitlines()[-1:]
+        reason = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return ": ".join([reason, *last])
+
+
+class Workers:
+    """A block in which so many processes train. They hold nothing that is lost when they are killed."""
+
+    def __init__(self, devices: Sequence[str], threads: int, debug: bool = False) -> None:
+        self.names = names(devices)
+        self.devices = dict(zip(self.names, devices, strict=True))
+        self.threads, self.debug = threads, debug
+        self.inputs: Inputs | None = None
+        self.deaths: Counter[str] = Counter()
+        self.processes: dict[str, _Process] = {}
+
+    def __enter__(self) -> Self:
+        for name in self.devices:
+            self._begin(name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.popen.kill()
+        for process in self.processes.values():
+            process.end()
+
+    def start(self, inputs: Inputs) -> None:
+        """Tell all of them what their trainings share."""
+        self.inputs = inputs
+        for name, device in self.devices.items():
+            self.processes[name].send(Start(inputs, device, self.threads))
+
+    def check(self, recipe: Recipe) -> None:
+        """MilairError if the backbone of a recipe or its weights are not available."""
+        self.processes[self.names[0]].send(Task(recipe, check=True))
+        next(news for _, news in self.listen() if isinstance(news, Ended)).check()
+
+    def train(self, name: str, recipe: Recipe) -> None:
+        """Let an idle worker train a recipe; what becomes of it is heard, Ended last."""
+        if self.processes[name].tasks >= _SHARE:
+            self.processes.pop(name).end()
+            self._begin(name)
+        self.processes[name].tasks += 1
+        self.processes[name].send(Task(recipe))
+
+    def stop(self, name: str) -> None:
+        """End the training of a worker after its epoch; Ended is heard then."""
+        self.processes[name].send(Stop())
+
+    def listen(self) -> Iterator[tuple[str, Told]]:
+        """What workers tell, as it comes, without end. MilairError if one dies again and again."""
+        while True:
+            by_pipe = {process.news: name for name, process in self.processes.items()}
+            for pipe in wait(list(by_pipe)):
+                assert isinstance(pipe, Connection)
+                name = by_pipe[pipe]
+                if self.processes[name].news is not pipe:  # a fresh one has taken over meanwhile
+                    continue
+                try:
+                    news: Any = pipe.recv()
+                except (EOFError, OSError):
+                    news = self._died(name)
+                if isinstance(news, Ended):
+                    self.deaths[name] = 0
+                yield name, news
+
+    def _begin(self, name: str) -> None:
+        process = self.processes[name] = _Process.begin(self.threads, self.debug)
+        if self.inputs is not None:
+            process.send(Start(self.inputs, self.devices[name], self.threads))
+
+    def _died(self, name: str) -> Died:
+        died = f"worker {name} died ({self.processes.pop(name).end()})"
+        self.deaths[name] += 1
+        if self.deaths[name] > RESTARTS:
+            raise MilairError(f"{died}, {self.deaths[name]} times without finishing a trial")
+        self._begin(name)
+        return Died(f"{died}; its trial is back in the queue, and another starts ({self.deaths[name]} of {RESTARTS})")
+
+
+def names(devices: Sequence[str]) -> list[str]:
+    """What workers are called: by their devices, with a number where several share one."""
+    shared, numbers = Counter(devices), Counter[str]()
+    labels = []
+    for device in devices:
+        numbers[device] += 1
+        labels.append(f"{device}#{numbers[device]}" if shared[device] > 1 else device)
+    return labels
