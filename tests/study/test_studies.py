@@ -330,8 +330,9 @@ def test_who_does_not_agree_loses_nothing(
 
 @pytest.fixture
 def banks(folder: Path, searched: Path) -> list[Path]:
-    """The banks of the search, training and validation, and a folder beside them that is none."""
+    """The bank of the search, a second one, and a folder beside them that is none."""
     shutil.copytree(searched / "bank", folder / "bank")
+    shutil.copytree(quota.banks(folder / "bank")[0], folder / "bank" / ("f" * 24))
     found = quota.banks(folder / "bank")
     (folder / "bank" / "pictures").mkdir()
     (folder / "bank" / "pictures" / "mine.jpeg").write_text("mine")
