@@ -196,3 +196,12 @@ def _real(value: object) -> bool:
 def _rule(holds: bool, name: str, value: object, rule: str) -> None:
     if not holds:
         raise MilairError(f"recipe: {name} is {value!r}; it must be {rule}")
+
+
+def describe(recipe_json: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """What is particular about a trial: what its space varies, and the heads unless that is other things only."""
+    recipe = Recipe.from_json(recipe_json)
+    varied = {name: value for name, value in parameters.items() if "_head." not in name}
+    others = [f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in varied.items()]
+    heads = [f"cls {recipe.cls_head}", f"reg {recipe.reg_head}"] if len(varied) < len(parameters) or not varied else []
+    return ", ".join([*heads, *others])

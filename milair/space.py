@@ -1,15 +1,16 @@
 """A search space: a function from a trial to a Recipe, in a file of its own, loaded by its path.
 
 The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`. It may
-have `RUNS`, an earlier search's, whose recipes are then trained first, and `CLAIMS` made from them, which a report
-judges; and it may import the files beside it (`from .heads import head`).
+have `FIRST`, recipes that are trained before anything is drawn and never pruned, and `SECTIONS` for its report:
+functions `(evidence, folder) -> Markdown`. It may import the files beside it (`from .heads import head`), and may be a
+folder: `name/__init__.py` in place of `name.py`.
 Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
 questions itself (`answers`), and no second description of a space is needed to queue a recipe.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import random
 import sys
 from collections import Counter
@@ -22,7 +23,6 @@ from typing import Any, Protocol, cast
 
 from milair.errors import MilairError, UsageError, first_line
 from milair.recipe import Recipe
-from milair.runs import Claim, Run
 
 Value = str | int | float | bool | None
 _PACKAGE = "search_spaces"  # what the folder of a space file is called while it is loaded
@@ -46,8 +46,8 @@ class Space:
     question: str
     baseline: Recipe
     function: Callable[[Trial], Recipe]
-    runs: Sequence[Run] = ()
-    claims: Sequence[Claim] = ()
+    first: Sequence[Recipe] = ()
+    sections: Sequence[Callable[[Any, Path], str]] = ()
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
     def __call__(self, trial: Trial) -> Recipe:
@@ -115,9 +115,11 @@ class Space:
 
 def load(name: str, folder: Path) -> Space:
     """The space of that name in `folder`, or in the file that `name` is the path of."""
-    path = Path(name) if name.endswith(".py") else folder / f"{name}.py"
+    file, package = folder / f"{name}.py", folder / name / "__init__.py"
+    path = Path(name) if name.endswith(".py") else package if package.is_file() else file
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.py"))) or "none"
+        files = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
+        known = ", ".join(sorted(file.stem for file in files)) or "none"
         raise MilairError(f"{path}: there is no such search space; in {folder} there are: {known}")
     try:
         module = _module(path)
@@ -126,26 +128,23 @@ def load(name: str, folder: Path) -> Space:
     baseline, function = getattr(module, "BASELINE", None), getattr(module, "space", None)
     if not isinstance(baseline, Recipe) or not callable(function):
         raise MilairError(f"{path}: a search space has a BASELINE (a Recipe) and a function space(trial) -> Recipe")
-    question = (module.__doc__ or path.stem).strip().splitlines()[0]
-    runs, claims = getattr(module, "RUNS", ()), getattr(module, "CLAIMS", ())
-    if not all(isinstance(run, Run) for run in runs) or not all(isinstance(claim, Claim) for claim in claims):
-        raise MilairError(f"{path}: RUNS and CLAIMS are what milair.runs.read and read_claims return")
-    return Space(path.stem, path, question, baseline, function, runs, claims)
+    first, sections = getattr(module, "FIRST", ()), getattr(module, "SECTIONS", ())
+    if not all(isinstance(recipe, Recipe) for recipe in first) or not all(map(callable, sections)):
+        raise MilairError(f"{path}: FIRST holds recipes, SECTIONS functions (evidence, folder) -> Markdown")
+    own_name = module.__name__.split(".")[1]
+    question = (module.__doc__ or own_name).strip().splitlines()[0]
+    return Space(own_name, path, question, baseline, function, first, sections)
 
 
 def _module(path: Path) -> ModuleType:
-    """A file as a module of the package that its folder is, afresh."""
+    """A file, or a folder with an `__init__.py`, as a module of the package that its own folder is, afresh."""
     for name in [name for name in sys.modules if name.split(".")[0] == _PACKAGE]:
         del sys.modules[name]
     importlib.invalidate_caches()
     package = sys.modules[_PACKAGE] = ModuleType(_PACKAGE)
-    package.__path__ = [str(path.parent)]
-    spec = importlib.util.spec_from_file_location(f"{_PACKAGE}.{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    place = path.parent if path.stem == "__init__" else path
+    package.__path__ = [str(place.parent)]
+    return importlib.import_module(f"{_PACKAGE}.{place.stem}")
 
 
 def default_folder() -> Path:
