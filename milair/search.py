@@ -48,7 +48,7 @@ def arguments() -> argparse.ArgumentParser:
         "--trials",
         type=cli.whole(0),
         metavar="N",
-        help="finished trials in all; default: 40 (sample: 12; a space with runs: all of them)",
+        help="finished trials in all; default: 40 (sample: 12; a space with FIRST: all of these)",
     )
     made.add_argument("--timeout", type=float, metavar="S", help="begin no trial after S seconds")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
@@ -177,7 +177,7 @@ def _go_on(
     pinned = study.queue_pinned(found, chosen, without["backbone"])
     finished = study.finished(found)
     default = _SAMPLE_TRIALS if shared.settings.data == setup.SAMPLE else _TRIALS
-    goal = options.trials if options.trials is not None else pinned if chosen.runs else default
+    goal = options.trials if options.trials is not None else pinned if chosen.first else default
     configurations = study.configurations(chosen, without)
     if options.sampler == "grid" and configurations is None:
         raise UsageError(f"--sampler grid: the space {chosen.name} is too large, or without end")

@@ -11,11 +11,10 @@ import milair
 
 ROOMS = ["values", "frames", "model", "features", "training", "study", "beside", "commands"]  # a room imports downwards
 BESIDE = {"workers", "reporting", "console"}  # and these three not each other
-VALUES = {"boxes", "errors", "recipe", "runs", "space"}  # files without a folder, as the commands are
+VALUES = {"boxes", "errors", "recipe", "space"}  # files without a folder, as the commands are
 STILL_OPEN = {  # what the move left, to be mended
     ("model", "features"),
     ("workers", "console"),
-    ("reporting", "console"),
 }
 HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn")
 FOLDER = Path(milair.__file__).parent

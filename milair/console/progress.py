@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
-from milair.recipe import Recipe
+from milair.recipe import Recipe, describe
+from milair.study.results import duration
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -137,24 +138,6 @@ class Progress(Listener):
 
     def _column(self, worker: str) -> list[str]:
         return [f"{worker:<{max(6, *map(len, self.workers))}}"] if len(self.workers) > 1 else []
-
-
-def describe(recipe: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """What is particular about a trial: what its space varies, and the heads unless that is other things only."""
-    made = Recipe.from_json(recipe)
-    varied = {name: value for name, value in parameters.items() if "_head." not in name}
-    others = [
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in varied.items()
-    ]
-    heads = [f"cls {made.cls_head}", f"reg {made.reg_head}"] if len(varied) < len(parameters) or not varied else []
-    return ", ".join([*heads, *others])
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 8 s, 3 min, 2.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _number(value: float | None) -> str:

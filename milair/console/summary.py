@@ -14,13 +14,12 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
 from milair.console.cli import shown
-from milair.console.progress import describe, duration
 from milair.features.bank import Bank, Part
 from milair.frames.frame import Split
 from milair.model import backbones, heads
-from milair.recipe import Recipe
+from milair.recipe import Recipe, describe
 from milair.space import Space
-from milair.study.results import GOAL, finished, published, ranked, state
+from milair.study.results import GOAL, duration, finished, published, ranked, state
 from milair.study.session import Setup
 from milair.training import metrics
 from milair.training.train import train
@@ -53,7 +52,7 @@ def summary(
 
 def waiting_for(space: Space, setup: Setup) -> list[dict[str, Any]]:
     """Backbones without weights: the file that each waits for, and how many published recipes wait with it."""
-    recipes = Counter(parameters.get("backbone") for parameters in published(space)) if space.runs else Counter()
+    recipes = Counter(parameters.get("backbone") for parameters in published(space)) if space.first else Counter()
     return [
         {"backbone": name, "file": str(file), "recipes": recipes[name]}
         for name, file in setup.settings.lacking().items()

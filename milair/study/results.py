@@ -18,7 +18,6 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.runs import recipes
 from milair.space import Space
 from milair.study import queue, storage
 from milair.study.queue import FINISHED, Parameters
@@ -64,7 +63,7 @@ def open_or_create(database: RDBStorage, name: str, settings: Settings) -> optun
 
 
 def queue_pinned(study: optuna.Study, space: Space, lacking: Collection[str] = ()) -> int:
-    """The space's runs, or its baseline if it has none, wait in the queue, unless they are among the study's trials.
+    """The space's first recipes, else its baseline, wait in the queue, unless they are among the study's trials.
 
     Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now."""
     from milair.study.objective import PINNED
@@ -75,7 +74,7 @@ def queue_pinned(study: optuna.Study, space: Space, lacking: Collection[str] = (
         known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
         for parameters in pinned:
             if parameters not in known:
-                note = "published" if space.runs else "baseline"
+                note = "first" if space.first else "baseline"
                 study.enqueue_trial(parameters, user_attrs={PINNED: True, "note": note})
     return len(pinned)
 
@@ -96,9 +95,9 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> No
 
 
 def published(space: Space) -> list[Parameters]:
-    """What the space trains before anything is drawn: its runs' distinct recipes, or its baseline if it has none."""
+    """What the space trains before anything is drawn: its first recipes, or its baseline if it has none."""
     found = []
-    for recipe in recipes(space.runs) or [space.baseline]:
+    for recipe in space.first or [space.baseline]:
         try:
             found.append(dict(space.answers(recipe)))
         except MilairError:
@@ -275,3 +274,10 @@ def state(study: optuna.Study) -> str:
     asked = study.user_attrs.get(GOAL)
     done = asked is not None and len(finished(study)) >= asked
     return "finished" if done or study.user_attrs.get(EXHAUSTED) else "interrupted"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8 s, 3 min, 2.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from milair.console import progress
-from milair.console.progress import Progress, describe, duration
-from milair.recipe import Recipe
+from milair.console.progress import Progress
+from milair.recipe import Recipe, describe
+from milair.study.results import duration
 
 
 def test_in_a_terminal_the_last_line_is_live_and_gone_when_the_next_is_said() -> None:
