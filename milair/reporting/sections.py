@@ -175,14 +175,18 @@ def _batch_sizes(evidence: Evidence) -> str:
         recipes = [recipe for recipe in evidence.trials if recipe.batch_size == size]
         needs = [training_bytes(recipe, len(evidence.classes)) / 1e6 for recipe in recipes]
         ram, vram = (max(attrs["memory"][f"{name}_MB"] for attrs in kept) / 1024 for name in ("ram", "vram"))
-        spans = f"{min(times):.2f} to {max(times):.2f}", f"{min(needs):.0f} to {max(needs):.0f}"
-        rows.append([size, len(kept), *spans, f"{ram:.1f}", f"{vram:.1f}" if vram else None])
+        memory = f"{ram:.1f}", f"{vram:.1f}" if vram else None
+        rows.append([size, len(kept), _span(times, 2), _span(needs, 0), *memory])
     note = (
         "Time to train on one view of a picture, over all complete trainings of a batch size, whatever their heads. "
         "Memory of the heads is computed. RAM is the most that a worker held by the training's end."
     )
     columns = ["Batch", "Trainings", "ms a view", "Heads, MB", "RAM, GB", "VRAM, GB"]
     return "\n\n".join(["## Time and memory by batch size", note, table(columns, rows)])
+
+
+def _span(values: list[float], digits: int) -> str:
+    return " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (min(values), max(values))))
 
 
 def _frames(evidence: Evidence, folder: Path) -> str:
@@ -202,7 +206,10 @@ def _frames(evidence: Evidence, folder: Path) -> str:
             f"{name} {probability:.0%}" if name == frame.label else f"**{name} {probability:.0%}**, is {frame.label}"
         )
         pictures.append(f"![{frame.label}](frames/{path.name}) {right}, IoU {overlap:.2f}")
-    note = f"Predictions of trial {trial.number}, the worst first. The true box is green, the predicted one red."
+    note = (
+        f"Predictions of trial {trial.number}, from the worst to the best by IoU and class. The true box is green, the "
+        "predicted one red."
+    )
     shown = "\n\n".join(pictures)
     return "\n\n".join(["## Validation frames", note, f'<div class="frames">\n\n{shown}\n\n</div>'])
 

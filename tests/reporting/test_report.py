@@ -118,7 +118,7 @@ def test_the_best_of_two_studies_are_compared_as_picked_ones(written: Path, sear
     assert difference is not None
     best = [found.noise.outcomes[found.best] for found in (mine, other)]
     assert difference.value == pytest.approx(best[0].mean() - best[1].mean())
-    alone = Noise({"mine": list(best[0]), "other": list(best[1])}).difference("mine", "other")
+    (alone,) = Noise({"mine": list(best[0]), "other": list(best[1])}).differences([("mine", "other")])
     assert difference.low < alone.low
     assert difference.high > alone.high
     verb = {1: "is better than", 0: "cannot be told from", -1: "is worse than"}[-difference.sign]
