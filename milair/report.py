@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from milair.console import cli
 
 if TYPE_CHECKING:
     from milair.console.progress import Progress
-    from milair.reporting.evidence import Evidence
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -34,21 +34,18 @@ def command(options: argparse.Namespace) -> None:
     from milair.reporting.sections import write
 
     console = Progress()
-    evidence = _evidence(options, options.study, console)
-    other = _evidence(options, options.against, console) if options.against else None
-    page = write(evidence, other, options.out or options.studies / "reports" / evidence.name)
+    sessions = [_session(options, name, console) for name in (options.study, options.against) if name]
+    page = write(options.out or options.studies / "reports" / sessions[0].study.study_name, *sessions)
     size = page.stat().st_size / 1e6
     console.say(f"{page} ({size:.1f} MB, opens without a network) and {page.with_suffix('.md')}")
 
 
-def _evidence(options: argparse.Namespace, study_name: str, console: Progress) -> Evidence:
-    """Of a study whose frames and whose space are still what they were. MilairError if not."""
+def _session(options: argparse.Namespace, study_name: str, console: Progress) -> SimpleNamespace:
+    """A study whose frames and whose space are still what they were. MilairError if not."""
     from dataclasses import replace
-    from types import SimpleNamespace
 
     from milair import space
     from milair.frames.split import split
-    from milair.reporting.evidence import Evidence
     from milair.study import results, session, storage
 
     study = storage.load_study(storage.open_storage(cli.storage_url(options), create=False), study_name)
@@ -58,7 +55,7 @@ def _evidence(options: argparse.Namespace, study_name: str, console: Progress) -
     settings.refuse_difference(session.same_settings(settings, frames), study.study_name)
     chosen = space.load(settings.space, options.spaces or space.default_folder()).narrowed(settings.only)
     parts = split(frames.labelled, settings.split_kind)
-    return Evidence(SimpleNamespace(settings=settings, frames=frames, split=parts, space=chosen, study=study))
+    return SimpleNamespace(settings=settings, frames=frames, split=parts, space=chosen, study=study)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

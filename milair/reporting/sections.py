@@ -24,10 +24,12 @@ _TOP = 10
 _ENOUGH = 10  # complete trials, before their differences are shared out among what was varied
 
 
-def write(evidence: Evidence, other: Evidence | None, folder: Path) -> Path:
+def write(folder: Path, session: Any, against: Any = None) -> Path:
     """Write a study's report.md and report.html, with their pictures, into `folder`. Returns the page's path.
 
-    UsageError if the `other` study, to compare with, has other frames or another split."""
+    `session` and `against`, another study's to compare with, are what an Evidence takes. UsageError if they differ in
+    frames or split."""
+    evidence, other = Evidence(session), Evidence(against) if against else None
     if other and any(getattr(evidence.settings, n) != getattr(other.settings, n) for n in ("fingerprint", "split")):
         raise UsageError(f"--against {other.name}: its training or validation frames are not those of {evidence.name}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -54,18 +54,20 @@ def written(searched: Path) -> Path:
     return searched / "studies" / "reports" / "first@frames"
 
 
-def evidence(folder: Path, name: str = "first@frames") -> Evidence:
+def session(folder: Path, name: str = "first@frames") -> SimpleNamespace:
     frames = read_frames(str(folder / "frames"))
     study = load(folder, name)
-    return Evidence(
-        SimpleNamespace(
-            settings=stored_settings(study),
-            frames=frames,
-            split=split.split(frames.labelled),
-            space=space.load("first", folder / "spaces"),
-            study=study,
-        )
+    return SimpleNamespace(
+        settings=stored_settings(study),
+        frames=frames,
+        split=split.split(frames.labelled),
+        space=space.load("first", folder / "spaces"),
+        study=study,
     )
+
+
+def evidence(folder: Path, name: str = "first@frames") -> Evidence:
+    return Evidence(session(folder, name))
 
 
 class Page(HTMLParser):
@@ -175,9 +177,8 @@ def test_a_study_of_the_first_versions_has_a_report_without_intervals(searched: 
     for trial in load(searched).trials:
         kept = {name: value for name, value in trial.user_attrs.items() if name not in ("answers", "curves")}
         old.add_trial(optuna.trial.create_trial(state=trial.state, value=trial.value, user_attrs=kept))
-    found = evidence(searched)
-    session = SimpleNamespace(settings=found.settings, frames=found, split=found.split, space=found.space, study=old)
-    text = sections.write(Evidence(session), found, tmp_path).with_suffix(".md").read_text()
+    found, new = evidence(searched), session(searched)
+    text = sections.write(tmp_path, SimpleNamespace(**vars(new) | {"study": old}), new).with_suffix(".md").read_text()
     assert f"**{found.mean(found.best, 'score'):.4f}** is the highest score" in text
     assert "interval" not in text.split("## The highest scores")[0].replace("intervals are", "")
     assert "nothing can be said of their difference" in text
@@ -193,10 +194,10 @@ def test_the_table_of_layers_counts_all_parameters(backbone: str, head: Head) ->
 
 
 def test_another_split_cannot_be_compared_with(searched: Path, tmp_path: Path) -> None:
-    mine, other = evidence(searched), evidence(searched, "other")
+    mine, other = session(searched), session(searched, "other")
     other.settings = replace(other.settings, split={"kind": "grouped"})
     with pytest.raises(UsageError, match="--against other: its training or validation frames are not those of first"):
-        sections.write(mine, other, tmp_path / "out")
+        sections.write(tmp_path / "out", mine, other)
     assert not (tmp_path / "out").exists()
 
 
