@@ -241,7 +241,7 @@ def report(
 ) -> Path:
     """Write a study as one HTML page and as Markdown, compared with another study on the same frames if `against`
     names one; the page's path."""
-    from milair.reporting import report as reporting
+    from milair.reporting import sections as reporting
 
     console = console or Progress()
     sessions = []
