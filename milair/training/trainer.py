@@ -30,7 +30,9 @@ class Trainer:
     _bank: tuple[object, Bank] | None = field(default=None, repr=False)  # the one last used stays open
 
     def train(self, recipe: Recipe) -> Iterator[News]:
-        """See `Trains`. Out of memory is Hopeless too, and leaves the memory as it was."""
+        """The bank, then the epochs; closing it ends the training.
+
+        Hopeless if it cannot come to anything; out of memory is that too, and leaves the memory as it was."""
         try:
             needed, limit = self.memory_needed(recipe), devices.memory(self.device)
             if needed > limit:
