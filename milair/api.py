@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import TrialState
 
 from milair import __version__
 from milair.console import summary
@@ -107,6 +108,9 @@ def search(
                 _take_over(session, old, console)
             if left := queue.put_back(hold):
                 console.say(f"back in the queue from a search that died: trial {', '.join(map(str, left))}")
+            if others := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                numbers = ", ".join(str(trial.number) for trial in others)
+                console.say(f"left alone, for another program runs it: trial {numbers}")
             pinned = queue.queue_first(study, chosen, without["backbone"])
             default = pinned if chosen.first else _SAMPLE_TRIALS if session.settings.data == SAMPLE else _TRIALS
             goal = default if trials is None else trials

@@ -83,7 +83,7 @@ def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path 
         lines += [table.to_string(columns=columns, index=False, float_format="{:.4f}".format)]
     if found["chance_baseline"] is not None:
         lines += [
-            f"score of having learned nothing: {found['learned_nothing']:.4f} (the most frequent class, the mean box)"
+            f"score of having learned nothing: {found['chance_baseline']:.4f} (the most frequent class, the mean box)"
         ]
     if found["trouble"]:
         lines += ["", "trouble", *_trouble(found["trouble"])]

@@ -7,7 +7,8 @@ import re
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ctypes import CDLL
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,7 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 def places(names: str, per_device: int = 1) -> list[str]:
     """A device for each worker: "auto" (all GPUs, else the CPU) or names such as "cuda:0,cuda:1" or "cpu,cpu"."""
-    import torch
-
-    there = torch.cuda.device_count()
+    there = _gpus()
     if names == "auto":
         found = [f"cuda:{number}" for number in range(there)] or ["cpu"]
     else:
@@ -34,6 +33,17 @@ def places(names: str, per_device: int = 1) -> list[str]:
         if name != "cpu" and int(name.removeprefix("cuda:")) >= there:
             raise MilairError(f"--devices {names}: {name} is not to be had here; there are {there} GPUs")
     return [name for name in found for _ in range(per_device)]
+
+
+def _gpus() -> int:
+    """How many there are. Only where a driver is installed is torch asked, which takes seconds to import."""
+    with suppress(OSError):
+        if not Path("/dev/kfd").exists():  # AMD's
+            CDLL("libcuda.so.1")
+        import torch
+
+        return torch.cuda.device_count()
+    return 0
 
 
 def threads(workers: int) -> int:
