@@ -98,9 +98,9 @@ def main() -> None:
     options = parser.parse_args()
     frames = read_frames(options.data)
     parts = split(frames.labelled)
-    weights = "random" if options.weights == "random" else "pretrained"
-    recipe = Recipe(weights=weights, epochs=options.epochs + 1)
-    state = None if weights == "random" else backbones.load_state(recipe.backbone, options.weights)
+    random = options.weights == "random"
+    recipe = Recipe(weights="random" if random else "pretrained", epochs=options.epochs + 1)
+    state = None if random else backbones.load_state(recipe.backbone, options.weights)
     with tempfile.TemporaryDirectory() as folder:
         start = perf_counter()
         bank = open_bank(

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from milair import __version__
-from milair.console.cli import DONE, WRONG_USE, leave
+from milair.console.command import DONE, WRONG_USE, leave
 
 COMMANDS = {
     "search": "run a search space as a study, or go on with it",

@@ -14,16 +14,17 @@ from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features.quota import QUOTA
-from milair.space import default_folder
+from milair.space import Space, default_folder
 from milair.space import load as load_space
-from milair.study import lock, queue, samplers, storage
+from milair.study import lock, queue, samplers
 from milair.study.objective import Objective
 from milair.study.pruners import pruner as pruner_by_name
 from milair.study.results import EXHAUSTED, GOAL, finished, pick
 from milair.study.searching import Plan, Search
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import SAMPLE, TRAINING, most_views
-from milair.training import devices as devices_
+from milair.study.storage import default_url, load_study, open_storage, shown
+from milair.training import devices as places
 from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
@@ -61,7 +62,7 @@ def search(
     pruner: str = "median",
     seed: int = 0,
     studies: Path = Path("studies"),
-    url: str | None = None,
+    storage: str | None = None,
     spaces: Path | None = None,
     bank: Path | None = None,
     bank_quota: float = QUOTA,
@@ -72,26 +73,26 @@ def search(
     """Search a space, or go on with its study, until it has `trials` finished ones in all.
 
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split. `timeout` in
-    seconds: no trial begins later. `url` of the database; else milair.db in `studies`. MilairError says what is wrong,
-    in a line; KeyboardInterrupt leaves trials in hand in the queue."""
+    seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError says what is
+    wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = console or Progress()
-    chosen = load_space(space, spaces or default_folder())
-    places = devices_.places(devices, per_device)
+    chosen = _space(space, spaces)
+    names = places.places(devices, per_device)
     deadline = monotonic() + (timeout if timeout is not None else float("inf"))
-    threads = devices_.threads(len(places))
-    with Workers(places, threads, debug) as workers:  # which import torch while the frames are read
-        database = storage.open_storage(url or storage.default_url(studies))
+    threads = places.threads(len(names))
+    with Workers(names, threads, debug) as workers:  # which import torch while the frames are read
+        database = open_storage(storage or default_url(studies))
         name = name or f"{chosen.name}@{Path(data_place(data)).name}"
-        console.say(f"milair {__version__}, study {name} in {storage.shown(database.url)}\n{chosen.question}\n")
+        console.say(f"milair {__version__}, study {name} in {shown(database.url)}\n{chosen.question}\n")
         if copy_from == name:
             raise UsageError(f"--copy-from {name}: that is the study itself; --name NAME names the new one")
-        old = None if copy_from is None else storage.load_study(database, copy_from)
+        old = None if copy_from is None else load_study(database, copy_from)
         existing = name in optuna.get_all_study_names(database)
         study = optuna.load_study(study_name=name, storage=database) if existing else None
-        session = open_session(chosen, study, data=data, progress=console.features, **choices)
+        session = open_session(chosen, study, data=data, progress=console.advance, **choices)
         chosen = session.space or chosen
-        console.say(summary.describe(session, places, threads))
+        console.say(summary.describe(session, names, threads))
         baseline, without = session.recipe(chosen.baseline), {"backbone": session.settings.lacking()}
         order = samplers.shuffled(chosen, seed, without)
         if sampler == "grid" and order is None:
@@ -130,7 +131,7 @@ def search(
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
     waiting = summary.waiting_for(session)
-    return Result(session, end, summary.summary(study, storage.shown(database.url), session.split, waiting))
+    return Result(session, end, summary.summary(study, shown(database.url), session.split, waiting))
 
 
 def _run(search: Search, console: Progress) -> str:
@@ -152,23 +153,23 @@ def _take_over(session: Session, old: optuna.Study, console: Progress) -> None:
 
 def dry_run(
     space: str,
+    console: Progress,
     *,
     data: str | Path | None = None,
     seed: int = 0,
-    device: str = "auto",
+    devices: str = "auto",
     spaces: Path | None = None,
-    console: Progress | None = None,
-    **choices: Any,
+    **options: Any,
 ) -> str:
-    """What a search would do: the space's dimensions, one recipe drawn from it, and its cost; nothing is kept."""
+    """What a search would do: the space's dimensions, one recipe drawn from it, and its cost; nothing is kept.
+
+    `options` are those of `search`; the others say nothing here."""
     from milair.console.costs import costs
 
-    console = console or Progress()
-    session = open_session(
-        load_space(space, spaces or default_folder()), None, data=data, progress=console.features, **choices
-    )
-    console.say(summary.describe(session, [device], devices_.threads(1)))
-    return costs(session, _trainer(session, device), seed)
+    choices = {name: options.get(name) for name in ("weights", "views", "overrides", "only", "objects", "split")}
+    session = open_session(_space(space, spaces), None, data=data, progress=console.advance, **choices)
+    console.say(summary.describe(session, places.places(devices), places.threads(1)))
+    return costs(session, _trainer(session, devices), seed)
 
 
 def retrain(
@@ -178,9 +179,9 @@ def retrain(
     on: str = "train",
     seeds: int = 1,
     out: Path | None = None,
-    device: str = "auto",
+    devices: str = "auto",
     studies: Path = Path("studies"),
-    url: str | None = None,
+    storage: str | None = None,
     bank: Path | None = None,
     bank_quota: float = QUOTA,
     console: Progress | None = None,
@@ -193,7 +194,7 @@ def retrain(
     from milair.study import retraining
 
     console = console or Progress()
-    session = open_session(None, _study(study, studies, url), progress=console.features, **moved)
+    session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
     chosen = pick(_study_of(session), trial)
     name = _study_of(session).study_name
     console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
@@ -202,7 +203,7 @@ def retrain(
             f"the study is of an incompatible version ({session.settings.training}, now {TRAINING}): "
             "its scores do not repeat"
         )
-    trainer = _trainer(session, device, bank, bank_quota, everything=on == "all", progress=console.features)
+    trainer = _trainer(session, devices, bank, bank_quota, everything=on == "all", progress=console.advance)
     models = []
     for model in retraining.retrain(
         session,
@@ -222,7 +223,7 @@ def load(folder: str | Path, device: str = "auto") -> "Detector":
     """The model of a folder that `retrain` saved. MilairError if it does not hold one."""
     from milair.model import detector
 
-    return detector.load(Path(folder), devices_.open_device(device))
+    return detector.load(Path(folder), places.open_device(device))
 
 
 def predict(model: "str | Path | Detector", images: Iterable[Any], device: str = "auto") -> "Iterator[Prediction]":
@@ -238,7 +239,7 @@ def report(
     out: Path | None = None,
     data: str | Path | None = None,
     studies: Path = Path("studies"),
-    url: str | None = None,
+    storage: str | None = None,
     spaces: Path | None = None,
     console: Progress | None = None,
 ) -> Path:
@@ -249,9 +250,9 @@ def report(
     console = console or Progress()
     sessions = []
     for name in [study] if against is None else [study, against]:
-        opened = _study(name, studies, url)
-        session = open_session(None, opened, data=data, progress=console.features)
-        chosen = load_space(session.settings.space, spaces or default_folder()).narrowed(session.settings.only)
+        opened = _study(name, studies, storage)
+        session = open_session(None, opened, data=data, progress=console.advance)
+        chosen = _space(session.settings.space, spaces).narrowed(session.settings.only)
         sessions.append(replace(session, space=chosen))
     folder = out or studies / "reports" / _study_of(sessions[0]).study_name
     return reporting.write(folder, *sessions)
@@ -269,13 +270,17 @@ def objective(
     """The objective of a space on a folder of frames (the sample if None), for a notebook or another engine.
 
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split."""
-    session = open_session(load_space(space, spaces or default_folder()), None, data=data, **choices)
+    session = open_session(_space(space, spaces), None, data=data, **choices)
     return Objective(session, _trainer(session, device, bank))
 
 
-def _study(name: str, studies: Path, url: str | None) -> optuna.Study:
+def _space(name: str, folder: Path | None) -> Space:
+    return load_space(name, folder or default_folder())
+
+
+def _study(name: str, studies: Path, storage: str | None) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return storage.load_study(storage.open_storage(url or storage.default_url(studies), create=False), name)
+    return load_study(open_storage(storage or default_url(studies), create=False), name)
 
 
 def _study_of(session: Session) -> optuna.Study:
@@ -294,4 +299,4 @@ def _trainer(
 ) -> "Trainer":
     from milair.training.trainer import Trainer
 
-    return Trainer(session.inputs(bank, quota, everything), devices_.open_device(device), progress)
+    return Trainer(session.inputs(bank, quota, everything), places.open_device(device), progress)

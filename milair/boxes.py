@@ -1,7 +1,5 @@
 """Boxes as plain values: (xmin, ymin, xmax, ymax), in pixels of the frame or as shares of it (0 to 1)."""
 
-from __future__ import annotations
-
 Box = tuple[float, float, float, float]
 
 

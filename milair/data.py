@@ -1,55 +1,44 @@
 """`python -m milair.data`: check a folder of frames, or write the built-in sample into one."""
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from milair.console import cli
+from milair.console import options as shared
+from milair.console.command import command, leave
 from milair.errors import MilairError
+from milair.frames import OBJECTS
+
+if TYPE_CHECKING:
+    from milair.console.progress import Progress
 
 
-def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+def arguments() -> ArgumentParser:
+    parser = shared.parser(
         "data",
         "Check labelled frames as a search would, or write the built-in sample.",
         "python -m milair.data check my/frames",
     )
-    made.add_argument(
-        "action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR"
-    )
-    made.add_argument("folder", type=Path, metavar="DIR")
-    cli.add_frames(made)
-    made.add_argument(
-        "--draw",
-        type=Path,
-        metavar="OUT",
-        help="check: write sheets of all frames with their boxes, and of near-duplicates",
-    )
-    return made
+    add = parser.add_argument
+    add("action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR")
+    add("folder", type=Path, metavar="DIR")
+    shared.add_frames(parser)
+    add("--draw", type=Path, metavar="OUT", help="check: write sheets of frames with boxes, and of near-duplicates")
+    return parser
 
 
-def command(options: argparse.Namespace) -> None:
-    from milair.console.progress import Progress
-    from milair.frames import read as check
-    from milair.frames import sample, split
-    from milair.study import session as setup
+@command(arguments)
+def main(options: Namespace, console: "Progress") -> None:
+    from milair.frames import drawing, sample, split
+    from milair.frames.read import check
+    from milair.study.session import seen_pictures
 
     if options.action == "sample":
         sample.write(options.folder)
-    console = Progress()
-    frames, faults = check.check(
-        options.folder.resolve(),
-        options.objects or "largest",
-        remember=setup.seen_pictures(),
-        progress=console.features,
-    )
+    folder, objects = options.folder.resolve(), options.objects or OBJECTS[0]
+    frames, faults = check(folder, objects, remember=seen_pictures(), progress=console.advance)
     console.close()
-    for fault in faults:
-        print(fault)
-    if frames.labelled:
-        print(frames.describe())
+    print(*faults, *([frames.describe()] if frames.labelled else []), sep="\n")
     if faults:
         good = f"{len(frames.labelled)} labelled frames and {len(frames.unlabelled)} without labels are good"
         raise MilairError(f"{options.folder}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; {good}")
@@ -57,15 +46,9 @@ def command(options: argparse.Namespace) -> None:
     halves = split.split(frames.labelled, kind)
     print(split.describe(halves, split.identity(frames.labelled, kind)))
     if options.draw:
-        from milair.frames import drawing
-
-        sheets = [*drawing.label_sheets(frames.labelled, options.draw), *drawing.duplicate_sheets(halves, options.draw)]
+        sheets = drawing.label_sheets(frames.labelled, options.draw) + drawing.duplicate_sheets(halves, options.draw)
         print(f"drawn    {len(sheets)} sheets in {options.draw}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

@@ -1,82 +1,77 @@
 """`python -m milair.predict`: the class and the box of the one object in each picture, as CSV and drawn."""
 
-from __future__ import annotations
-
-import argparse
 import csv
 import sys
-from collections.abc import Iterable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from milair.console import cli
+from milair.console import options as shared
+from milair.console.command import command, leave
 from milair.errors import MilairError, UsageError
 
 if TYPE_CHECKING:
-    from milair.model.detector import Prediction
-
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+    from milair.console.progress import Progress
 
 
-def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+def arguments() -> ArgumentParser:
+    parser = shared.parser(
         "predict",
-        "Find and name the one object in pictures with a model that retrain saved.",
+        "Detect and classify the one object in pictures with a model that retrain saved.",
         "python -m milair.predict studies/models/heads@frames-7 my/pictures --csv submission.csv --draw drawn",
     )
-    made.add_argument("model", type=Path, metavar="MODEL", help="a folder that retrain wrote")
-    made.add_argument("pictures", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="pictures, or folders of them")
-    made.add_argument("--csv", type=Path, metavar="FILE", help="write filename,class,xmin,ymin,xmax,ymax")
-    made.add_argument("--draw", type=Path, metavar="DIR", help="write each picture with its box and class on it")
-    made.add_argument("--devices", default="auto", metavar="DEVICE", help="auto, cpu or cuda:N; default: auto")
-    return made
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL", help="a folder that retrain wrote")
+    add("pictures", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="pictures, or folders of them")
+    add("--csv", type=Path, metavar="FILE", help="write filename,class,xmin,ymin,xmax,ymax")
+    add("--draw", type=Path, metavar="DIR", help="write each picture with its box and class on it")
+    shared.add_device(parser)
+    return parser
 
 
-def command(options: argparse.Namespace) -> None:
-    from milair.model import detector as checkpoint
-    from milair.training import devices
+@command(arguments)
+def main(options: Namespace, console: "Progress") -> None:
+    from milair import api
+    from milair.frames.drawing import draw_box
+    from milair.frames.pictures import open_rgb
 
     paths = find(options.pictures)
     targets = drawn(paths, options.draw) if options.draw else {}
-    detector = checkpoint.load(options.model, devices.open_device(options.devices))
-    found = []
-    for prediction in detector.predict(paths):
-        found.append(prediction)
-        print(
-            f"{prediction.path}  {prediction.label} {prediction.probability:.0%}  {' '.join(map(str, prediction.box))}"
-        )
-        if options.draw:
-            draw(prediction, targets[prediction.path])
-    if options.csv:
-        write_csv(found, options.csv)
-    for place in (options.csv, options.draw):
-        if place:
-            print(f"written: {place}", file=sys.stderr)
+    rows = []
+    for path, prediction in zip(paths, api.predict(options.model, paths, options.devices), strict=True):
+        text = f"{prediction.label} {prediction.probability:.0%}"
+        console.say(f"{path}  {text}  {' '.join(map(str, prediction.box))}")
+        rows.append([path.name, prediction.label, *prediction.box])
+        if path in targets:
+            picture = open_rgb(path)
+            draw_box(picture, prediction.box, text)
+            picture.save(targets[path], quality=90)
+    if options.csv:  # the competition's layout: whole pixels of the picture
+        options.csv.parent.mkdir(parents=True, exist_ok=True)
+        with options.csv.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([["filename", "class", "xmin", "ymin", "xmax", "ymax"], *rows])
+    for place in filter(None, (options.csv, options.draw)):
+        print(f"written: {place}", file=sys.stderr)
 
 
 def find(places: Sequence[Path]) -> list[Path]:
     """The pictures named, and those in the folders named. MilairError if one is missing or a folder has none."""
-    found = []
+    from milair.frames.pictures import PICTURES
+
+    paths: list[Path] = []
     for place in places:
         if place.is_dir():
             inside = sorted(path for path in place.iterdir() if path.suffix.lower() in PICTURES)
             if not inside:
                 raise MilairError(f"{place}: there are no pictures in that folder")
-            found += inside
+            paths += inside
         elif place.is_file():
-            found.append(place)
+            paths.append(place)
         else:
             raise MilairError(f"{place}: there is no such picture or folder")
-    return found
-
-
-def write_csv(predictions: Iterable[Prediction], path: Path) -> None:
-    """The competition's layout: whole pixels of the picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["filename", "class", "xmin", "ymin", "xmax", "ymax"])
-        writer.writerows([made.path.name, made.label, *made.box] for made in predictions)
+    return paths
 
 
 def drawn(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
@@ -89,23 +84,9 @@ def drawn(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
         if target.exists() and target.resolve() in {other.resolve() for other in paths}:
             raise UsageError(f"--draw {folder}: that would overwrite {target}, one of the pictures")
         targets[path] = target
+    folder.mkdir(parents=True, exist_ok=True)
     return targets
 
 
-def draw(prediction: Prediction, target: Path) -> None:
-    """Write the picture with the box and the class on it, as a JPEG."""
-    from milair.frames.drawing import draw_box
-    from milair.frames.pictures import open_rgb
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    picture = open_rgb(prediction.path)
-    draw_box(picture, prediction.box, f"{prediction.label} {prediction.probability:.0%}")
-    picture.save(target, quality=90)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
-
-
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

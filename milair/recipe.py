@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, fields
-from functools import wraps
+from functools import partial, wraps
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
@@ -20,15 +20,37 @@ from milair.errors import MilairError, UsageError
 T = TypeVar("T")
 
 
-def _rule(holds: Callable[[str], object], text: str) -> AfterValidator:
-    """A rule for texts that pydantic has no constraint for, worded as its own are."""
+def _held(holds: Callable[[str], object], rule: str, text: str) -> str:
+    """A text for whose rule pydantic has no constraint; refused in the words that its own are refused in."""
+    if not holds(text):
+        raise ValueError(f"it should be {rule}")
+    return text
 
-    def check(value: str) -> str:
-        if not holds(value):
-            raise ValueError(f"it should be {text}")
-        return value
 
-    return AfterValidator(check)
+_Widths = Annotated[
+    str,
+    Field(strict=True),
+    AfterValidator(
+        partial(
+            _held,
+            re.compile(r"([1-9][0-9]{0,3}(-[1-9][0-9]{0,3})*)?").fullmatch,
+            "whole numbers from 1 to 9999 joined by '-', such as '768-256'",
+        )
+    ),
+]
+_ImageSize = Annotated[
+    str,
+    AfterValidator(
+        partial(
+            _held,
+            lambda text: (
+                re.fullmatch("[1-9][0-9]+x[1-9][0-9]+", text)
+                and all(32 <= int(side) <= 4096 for side in text.split("x"))
+            ),
+            "'WIDTHxHEIGHT' with sides from 32 to 4096, such as '400x255'",
+        )
+    ),
+]
 
 
 def _refused_in_one_line(cls: type[T]) -> type[T]:
@@ -42,20 +64,19 @@ def _refused_in_one_line(cls: type[T]) -> type[T]:
         except ValidationError as error:
             raise MilairError(f"recipe: {_line(cls, error)}") from error
 
-    cls.__init__ = init  # type: ignore[misc]
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
     return cls
 
 
 def _line(cls: Any, error: ValidationError) -> str:
     """The first refusal: where it is ("cls_head.blocks"), the value and the rule."""
     first, heads = error.errors(include_url=False)[0], {"linear": LinearHead, "conv": ConvHead}
+    # pydantic names a positional argument by its number, and a head's type before its field
     names: dict[Any, str] = dict(enumerate(item.name for item in fields(cls) if not item.kw_only))
     path = ".".join(names.get(part, str(part)) for part in first["loc"] if part not in heads)
     if "unexpected" in first["type"]:
         owner: Any = heads.get(str(first["loc"][-2:][0]), cls)
-        return f"there is no field '{path}' in a {owner.__name__}; its fields are " + ", ".join(
-            item.name for item in fields(owner)
-        )
+        return f"there is no field '{path}'; a {owner.__name__} has {', '.join(item.name for item in fields(owner))}"
     head = "be a LinearHead or a ConvHead, in JSON an object with a type, 'linear' or 'conv'"
     rule = head if path in ("cls_head", "reg_head") else first["msg"].partition(" should ")[2]
     return f"{path} is {first['input']!r}; it must {rule}"
@@ -70,14 +91,7 @@ class LinearHead:
     """
 
     type: Literal["linear"] = field(default="linear", kw_only=True, repr=False)
-    widths: Annotated[
-        str,
-        Field(strict=True),
-        _rule(
-            re.compile(r"([1-9][0-9]{0,3}(-[1-9][0-9]{0,3})*)?").fullmatch,
-            "whole numbers from 1 to 9999 joined by '-', such as '768-256'",
-        ),
-    ] = "256"
+    widths: _Widths = "256"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -122,16 +136,7 @@ class Recipe:
     weights: Literal["pretrained", "random"] = "pretrained"
     pooling: Literal["grid", "global", "own"] = "grid"
     normalisation: Literal["imagenet", "data", "frames"] = "imagenet"
-    image_size: Annotated[
-        str,
-        _rule(
-            lambda text: (
-                re.fullmatch("[1-9][0-9]+x[1-9][0-9]+", text)
-                and all(32 <= int(side) <= 4096 for side in text.split("x"))
-            ),
-            "'WIDTHxHEIGHT' with sides from 32 to 4096, such as '400x255'",
-        ),
-    ] = "400x255"  # pixels
+    image_size: _ImageSize = "400x255"  # width x height in pixels
     augmentations: Annotated[int, Field(ge=1, le=1000)] = 6
     cls_head: Annotated[Head, Field(discriminator="type")] = ConvHead(blocks=1, filters=256)
     reg_head: Annotated[Head, Field(discriminator="type")] = ConvHead(blocks=4, filters=256)
@@ -181,8 +186,9 @@ class Recipe:
             try:
                 value = json.loads(text) if kind is dict else kind(text)
             except ValueError:
-                name = "JSON" if kind is dict else kind.__name__
-                raise UsageError(f"--set {path}={text}: {path} takes a value of type {name}") from None
+                raise UsageError(
+                    f"--set {path}={text}: {path} takes a value of type {'JSON' if kind is dict else kind.__name__}"
+                ) from None
             name, _, key = path.partition(".")
             recipe = Recipe.from_json(recipe.to_json() | {name: values[name] | {key: value} if key else value})
         return recipe

@@ -1,45 +1,41 @@
 """`python -m milair.report`: a study as one page, with its noise, and beside an earlier search if its space has one."""
 
-import argparse
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from milair.console import cli
+from milair.console import options as shared
+from milair.console.command import command, leave
+
+if TYPE_CHECKING:
+    from milair.console.progress import Progress
 
 
-def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+def arguments() -> ArgumentParser:
+    parser = shared.parser(
         "report",
         "Write a study as one HTML page that needs no network, and as Markdown.",
         "python -m milair.report --study heads@frames",
     )
-    made.add_argument("--study", required=True, metavar="NAME", help="heads@frames, or heads if there is only one")
-    made.add_argument("--against", metavar="OTHER", help="another study on the same frames, to compare with")
-    made.add_argument("--out", type=Path, metavar="DIR", help="default: reports/NAME in --studies")
-    made.add_argument("--data", metavar="DIR", help="where the frames lie now, if they moved")
-    made.add_argument("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    cli.add_studies(made)
-    return made
+    add = parser.add_argument
+    add("--study", required=True, metavar="NAME", help="heads@frames, or heads if there is only one")
+    add("--against", metavar="OTHER", help="another study on the same frames, to compare with")
+    add("--out", type=Path, metavar="DIR", help="default: reports/NAME in --studies")
+    add("--data", metavar="DIR", help="where the frames lie now, if they moved")
+    add("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
+    shared.add_studies(parser)
+    return parser
 
 
-def command(options: argparse.Namespace) -> None:
+@command(arguments)
+def main(options: Namespace, console: "Progress") -> None:
     from milair import api
 
-    page = api.report(
-        options.study,
-        against=options.against,
-        out=options.out,
-        data=options.data,
-        studies=options.studies,
-        url=options.storage,
-        spaces=options.spaces,
-    )
-    print(f"{page} ({page.stat().st_size / 1e6:.1f} MB, opens without a network) and {page.with_suffix('.md')}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
+    words = shared.keywords(options)
+    page = api.report(words.pop("study"), console=console, **words)
+    size = page.stat().st_size / 1e6
+    console.say(f"{page} ({size:.1f} MB, opens without a network) and {page.with_suffix('.md')}")
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

@@ -1,24 +1,23 @@
 """A search space: a function from a trial to a Recipe, in a file of its own, loaded by its path.
 
 The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`. It may
-have `RUNS`, an earlier search's, whose recipes are then trained first, and `CLAIMS` made from them, which a report
-judges; and it may import the files beside it (`from .heads import head`).
+have `FIRST`, recipes that are trained before anything is drawn, and `SECTIONS`, functions `(evidence, folder) -> str`
+that give Markdown for its report. It may import the files beside it (`from .heads import head`), and it may be a
+folder with an `__init__.py`.
 Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
 questions itself (`answers`), and no second description of a space is needed to queue a recipe.
 """
 
-from __future__ import annotations
-
-import importlib.util
+import importlib
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from milair.errors import MilairError, UsageError, first_line
 from milair.recipe import Recipe
@@ -26,6 +25,7 @@ from milair.recipe import Recipe
 Value = str | int | float | bool | None
 _PACKAGE = "search_spaces"  # what the folder of a space file is called while it is loaded
 _QUIET = 64  # draws without a new parameter or choice that end an exploration
+_NEAR = 1e-8  # of a step: what Optuna forgives, as 0.1 is no binary number
 
 
 class Trial(Protocol):
@@ -39,14 +39,48 @@ class Trial(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """What a parameter may be. Without a step a number may be any between its limits."""
+
+    kind: Literal["choices", "int", "float"]
+    limits: tuple[Any, ...]  # the choices, or the lowest and the highest number
+    step: float | None = None
+    log: bool = False
+
+    def values(self, most: int) -> Sequence[Any] | None:
+        """All choices, or all numbers in order: None if these have no end, or are more than `most`."""
+        if self.kind == "choices":
+            return self.limits
+        low, high = self.limits
+        last = int((high - low) / self.step + _NEAR) if self.step else most
+        return (
+            [min(low + number * self.step, high) for number in range(last + 1)] if self.step and last < most else None
+        )
+
+    def __contains__(self, value: Any) -> bool:
+        if self.kind == "choices" or not isinstance(value, int | float):
+            return self.kind == "choices" and value in self.limits
+        low, high = self.limits
+        steps = (value - low) / (self.step or 1)
+        return bool(low <= value <= high and (self.step is None or abs(steps - round(steps)) < _NEAR))
+
+    def __str__(self) -> str:
+        numbers = f"from {self.limits[0]} to {self.limits[-1]}" + (f" by {self.step}" if self.step else "")
+        return f"one of {list(self.limits)}" if self.kind == "choices" else numbers
+
+    def to_json(self) -> dict[str, Any]:
+        return {self.kind: list(self.limits)} | ({} if self.kind == "choices" else {"step": self.step, "log": self.log})
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     name: str
     path: Path
     question: str
     baseline: Recipe
     function: Callable[[Trial], Recipe]
-    first: Sequence[Recipe] = ()
-    sections: Sequence[Any] = ()
+    first: Sequence[Recipe] = ()  # trained before anything is drawn
+    sections: Sequence[Callable[..., str]] = ()  # of its report: (evidence, folder) -> Markdown
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
     def __call__(self, trial: Trial) -> Recipe:
@@ -55,7 +89,7 @@ class Space:
     def _ask(self, trial: Trial) -> Recipe:
         try:
             return self(trial)
-        except (MilairError, _Endless):
+        except MilairError:
             raise
         except Exception as error:  # the function is the user's, as the file is
             raise MilairError(
@@ -64,85 +98,123 @@ class Space:
 
     def answers(self, recipe: Recipe, overrides: Mapping[str, str] | None = None) -> dict[str, Value]:
         """The parameters by which this space gives `recipe`, under overrides. MilairError if it cannot."""
-        asked = _Answers(recipe)
-        given = self._ask(asked).override(overrides or {})
-        if differences := recipe.differences(given):
+        values, parameters = recipe.by_path(), dict[str, Value]()
+
+        def suggest(name: str, domain: Domain) -> Any:
+            if name not in values:
+                raise MilairError(
+                    f"parameter '{name}' is no dotted path in a recipe; the recipe here has no such field"
+                )
+            if values[name] not in domain:
+                raise MilairError(f"{name}={values[name]!r} is not in the space; it must be {domain}")
+            parameters[name] = values[name]
+            return values[name]
+
+        if differences := recipe.differences(self._ask(_Player(suggest)).override(overrides or {})):
             listed = ", ".join(f"{name} {wanted} (but {got})" for name, wanted, got in differences)
             raise MilairError(f"{self.path}: the space cannot give {listed}")
-        return asked.given
+        return parameters
 
-    def narrowed(self, only: Mapping[str, Sequence[str]]) -> Space:
+    def narrowed(self, only: Mapping[str, Sequence[str]]) -> "Space":
         """This space with fewer choices: {"backbone": ["resnet18", "resnet50"]}. UsageError if it has no such ones.
 
-        Where they leave out the baseline's, that takes the first of those that are left."""
-        dimensions = self.dimensions()
-        for name, kept in only.items():
-            choices = dimensions.get(name, {}).get("choices")
-            if choices is None:
-                known = ", ".join(key for key, domain in dimensions.items() if "choices" in domain) or "none"
+        Where they leave out the baseline's value, it takes the first of those that are left; of numbers the lowest."""
+        choices = {
+            name: [*map(str, domain["choices"])] for name, domain in self.dimensions().items() if "choices" in domain
+        }
+        for name, texts in only.items():
+            if name not in choices:
+                known = ", ".join(choices) or "none"
                 raise UsageError(f"--only {name}: the space {self.name} has no such choice; its choices are {known}")
-            for text in kept:
-                if text not in map(str, choices):
-                    raise UsageError(f"--only {name}={text}: the choices are {', '.join(map(str, choices))}")
-        fewer = replace(self, only=only)
-        return replace(fewer, baseline=fewer._ask(_Nearest(self.baseline))) if only else fewer
+            if unknown := [text for text in texts if text not in choices[name]]:
+                raise UsageError(f"--only {name}={unknown[0]}: the choices are {', '.join(choices[name])}")
+        fewer, values = replace(self, only=only), self.baseline.by_path()
+        nearest = _Player(lambda name, domain: v if (v := values.get(name)) in domain else domain.limits[0])
+        return replace(fewer, baseline=fewer._ask(nearest)) if only else fewer
 
     def configurations(self, most: int = 10_000) -> list[dict[str, Value]] | None:
-        """All that the space can give, as parameters; None if that is more than `most`, or without end."""
-        found: list[dict[str, Value]] = []
-        walk = _Walk()
-        try:
-            while len(found) < most:
-                self._ask(walk)
-                found.append(walk.given)
-                if not walk.turn():
-                    return found
-        except _Endless:
-            pass
+        """All that the space can give, as parameters; None if that is more than `most`, or without end.
+
+        The last question's values change fastest. The space is asked once for each, `most` times at most."""
+        configurations: list[dict[str, Value]] = []
+        ahead: list[dict[str, Value]] = [{}]  # where paths branched off that are still to be walked
+
+        def suggest(name: str, domain: Domain) -> Any:
+            parameters = configurations[-1]
+            if name not in parameters:
+                values = domain.values(most)
+                if values is None:
+                    raise _Endless
+                ahead.extend({**parameters, name: value} for value in reversed(values[1:]))
+                parameters[name] = values[0]
+            return parameters[name]
+
+        with suppress(_Endless):
+            while ahead and len(configurations) + len(ahead) <= most:
+                configurations.append(ahead.pop())
+                self._ask(_Player(suggest))
+            return None if ahead else configurations
         return None
 
     def dimensions(self) -> dict[str, dict[str, Any]]:
-        """Every parameter with its choices or its range, found by asking until nothing new turns up."""
-        explorer = _Explorer()
-        quiet = 0
+        """Every parameter's domain in JSON, found by asking for what was suggested least until nothing new turns up."""
+        domains: dict[str, Domain] = {}
+        tried, chance, quiet = Counter[tuple[str, Any]](), random.Random(0), 0
+
+        def suggest(name: str, domain: Domain) -> Any:
+            if domains.setdefault(name, domain) != domain:
+                raise MilairError(f"parameter '{name}' is suggested with two different ranges; a name has one")
+            values = domain.values(_QUIET) or domain.limits
+            value = min(values, key=lambda value: (tried[name, value], chance.random()))
+            tried[name, value] += 1
+            return value
+
         while quiet < _QUIET:
-            before = len(explorer.tried)
-            self._ask(explorer)
-            quiet = 0 if len(explorer.tried) > before else quiet + 1
-        return dict(sorted(explorer.found.items()))
+            before = len(tried)
+            self._ask(_Player(suggest))
+            quiet = 0 if len(tried) > before else quiet + 1
+        return {name: domain.to_json() for name, domain in sorted(domains.items())}
+
+
+def names(folder: Path) -> list[str]:
+    """The search spaces of a folder."""
+    return sorted(
+        {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    )
 
 
 def load(name: str, folder: Path) -> Space:
-    """The space of that name in `folder`, or in the file that `name` is the path of."""
+    """The space of that name in `folder`, or in the file that `name` is the path of. MilairError names its fault."""
     path = Path(name) if name.endswith(".py") else folder / f"{name}.py"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.py"))) or "none"
+    package = path.with_suffix("") / "__init__.py"
+    if not path.is_file() and not package.is_file():
+        known = ", ".join(names(folder)) or "none"
         raise MilairError(f"{path}: there is no such search space; in {folder} there are: {known}")
+    path = path if path.is_file() else package
+    home = path.parent if path.stem == "__init__" else path
     try:
-        module = _module(path)
+        module = _module(home.stem, home.parent)
+        first, sections = tuple(getattr(module, "FIRST", ())), tuple(getattr(module, "SECTIONS", ()))
+        question = (module.__doc__ or home.stem).strip().splitlines()[0]
+        space = Space(home.stem, path, question, module.BASELINE, module.space, first, sections)
     except Exception as error:  # the file is the user's: whatever it raises is a fault of that file
-        raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
-    baseline, function = getattr(module, "BASELINE", None), getattr(module, "space", None)
-    if not isinstance(baseline, Recipe) or not callable(function):
-        raise MilairError(f"{path}: a search space has a BASELINE (a Recipe) and a function space(trial) -> Recipe")
-    question = (module.__doc__ or path.stem).strip().splitlines()[0]
-    first, sections = getattr(module, "FIRST", ()), getattr(module, "SECTIONS", ())
-    return Space(path.stem, path, question, baseline, function, first, sections)
+        raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from error
+    recipes, functions = (space.baseline, *first), (space.function, *sections)
+    if not (all(isinstance(recipe, Recipe) for recipe in recipes) and all(map(callable, functions))):
+        raise MilairError(
+            f"{path}: BASELINE is a Recipe, space(trial) -> Recipe a function, FIRST holds Recipes, SECTIONS functions"
+        )
+    return space
 
 
-def _module(path: Path) -> ModuleType:
-    """A file as a module of the package that its folder is, afresh."""
-    for name in [name for name in sys.modules if name.split(".")[0] == _PACKAGE]:
-        del sys.modules[name]
+def _module(name: str, folder: Path) -> ModuleType:
+    """A file or folder as a module of the package that `folder` is, afresh."""
+    for loaded in [loaded for loaded in sys.modules if loaded.split(".")[0] == _PACKAGE]:
+        del sys.modules[loaded]
     importlib.invalidate_caches()
     package = sys.modules[_PACKAGE] = ModuleType(_PACKAGE)
-    package.__path__ = [str(path.parent)]
-    spec = importlib.util.spec_from_file_location(f"{_PACKAGE}.{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    package.__path__ = [str(folder.resolve())]
+    return importlib.import_module(f"{_PACKAGE}.{name}")
 
 
 def default_folder() -> Path:
@@ -153,151 +225,36 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Narrowed:
-    """A trial that leaves out some of the choices."""
+    """A real trial, asked for fewer choices."""
 
     trial: Trial
     only: Mapping[str, Sequence[str]]
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        kept = self.only.get(name)
-        return self.trial.suggest_categorical(name, [c for c in choices if kept is None or str(c) in kept])
+        left = self.only.get(name)
+        return self.trial.suggest_categorical(name, [c for c in choices if left is None or str(c) in left])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.trial, name)
 
 
-class _Answers:
-    """A trial that suggests what a recipe says."""
+@dataclass(frozen=True, slots=True)
+class _Player:
+    """A trial without a study: a function says what it suggests for a parameter's name and domain."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.values = recipe.to_json()
-        self.given: dict[str, Value] = {}
+    suggest: Callable[[str, Domain], Any]
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._give(name, lambda value: value in choices, f"one of {list(choices)}")
+        return self.suggest(name, Domain("choices", tuple(choices)))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        del log
-        return int(self._give(name, lambda v: low <= v <= high and (v - low) % step == 0, f"{low} to {high} by {step}"))
+        return int(self.suggest(name, Domain("int", (low, high), step, log)))
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        del step, log
-        return float(self._give(name, lambda value: low <= value <= high, f"from {low} to {high}"))
-
-    def _give(self, name: str, fits: Callable[[Any], bool], rule: str) -> Any:
-        value: Any = self.values
-        for part in name.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise MilairError(f"parameter '{name}' is no dotted path in a recipe; the recipe here has no '{part}'")
-            value = value[part]
-        if not fits(value):
-            raise MilairError(f"{name}={value!r} is not in the space; it must be {rule}")
-        self.given[name] = value
-        return value
+        return float(self.suggest(name, Domain("float", (low, high), step, log)))
 
 
-class _Nearest:
-    """A trial that suggests what a recipe says where that can be, else the first choice or the lowest number."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.own = _Answers(recipe)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._else(choices[0], self.own.suggest_categorical, name, choices)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        return int(self._else(low, partial(self.own.suggest_int, step=step, log=log), name, low, high))
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        return float(self._else(low, partial(self.own.suggest_float, step=step, log=log), name, low, high))
-
-    @staticmethod
-    def _else(first: Any, ask: Callable[..., Any], *given: Any) -> Any:
-        try:
-            return ask(*given)
-        except MilairError:
-            return first
-
-
-class _Endless(Exception):
-    """A range that cannot be walked."""
-
-
-class _Walk:
-    """A trial that takes every path in turn, the last question's answers changing fastest."""
-
-    def __init__(self) -> None:
-        self.path: list[int] = []  # which answer to each question, of those on this path
-        self.widths: list[int] = []
-        self.given: dict[str, Value] = {}
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._take(name, choices)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        del log
-        return int(self._take(name, range(low, high + 1, step)))
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        del log
-        if step is None:
-            raise _Endless
-        return float(self._take(name, [low + number * step for number in range(round((high - low) / step) + 1)]))
-
-    def turn(self) -> bool:
-        """On to the next path; False after the last."""
-        while self.path and self.path[-1] + 1 == self.widths[-1]:
-            self.path.pop()
-            self.widths.pop()
-        if not self.path:
-            return False
-        self.path[-1] += 1
-        self.widths, self.given = [], {}
-        return True
-
-    def _take(self, name: str, choices: Sequence[Any]) -> Any:
-        if name not in self.given:
-            if len(self.widths) == len(self.path):
-                self.path.append(0)
-            self.given[name] = choices[self.path[len(self.widths)]]
-            self.widths.append(len(choices))
-        return self.given[name]
-
-
-class _Explorer:
-    """A trial that suggests what it has suggested least, and notes all that it is asked."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, dict[str, Any]] = {}
-        self.tried: Counter[tuple[str, Any]] = Counter()
-        self.random = random.Random(0)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        self._note(name, {"choices": list(choices)})
-        return self._least(name, choices)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        self._note(name, {"int": [low, high], "step": step, "log": log})
-        return int(self._least(name, range(low, high + 1, step) if high - low < 64 * step else [low, high]))
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        self._note(name, {"float": [low, high], "step": step, "log": log})
-        return float(self._least(name, [low, high]))
-
-    def _note(self, name: str, domain: dict[str, Any]) -> None:
-        if self.found.setdefault(name, domain) != domain:
-            raise MilairError(f"parameter '{name}' is suggested with two different ranges; a name has one")
-
-    def _least(self, name: str, choices: Sequence[Any]) -> Any:
-        fewest = min(self.tried[name, choice] for choice in choices)
-        choice = self.random.choice([choice for choice in choices if self.tried[name, choice] == fewest])
-        self.tried[name, choice] += 1
-        return choice
+class _Endless(MilairError):
+    """More configurations than can be walked."""

@@ -1,24 +1,25 @@
 """`python -m milair.studies`: list and show studies, rename or delete them, and put the disk in order."""
 
-import argparse
-from collections.abc import Sequence
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
-from milair.console import cli
+from milair.console import options as shared
+from milair.console.command import command, leave
+
+if TYPE_CHECKING:
+    from milair.console.progress import Progress
 
 
-def arguments() -> argparse.ArgumentParser:
-    made = cli.parser(
+def arguments() -> ArgumentParser:
+    parser = shared.parser(
         "studies",
         "List and show studies, rename or delete them, and put the disk in order.",
         "python -m milair.studies show heads@frames",
     )
-    actions = made.add_subparsers(required=True, metavar="ACTION", dest="action")
-    places = argparse.ArgumentParser(add_help=False)
-    places.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
-    )
-    cli.add_studies(places)
-    places.set_defaults(devices="auto", bank_quota=20)  # for the commands that are shown
+    actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
+    places = ArgumentParser(add_help=False)
+    places.add_argument("--debug", action="store_true", default=SUPPRESS, help="show the traceback of an error")
+    shared.add_studies(places)
     added = {
         name: actions.add_parser(name, help=text, description=text, parents=[places])
         for name, text in {
@@ -33,25 +34,22 @@ def arguments() -> argparse.ArgumentParser:
     for name in ("show", "again", "rename", "delete"):
         added[name].add_argument("name", metavar="NAME", help="heads@frames, or heads if there is only one")
     again = added["again"]
-    again.add_argument("trials", metavar="TRIAL", type=cli.whole(0), nargs="+", help="its number; it is complete")
-    again.add_argument("--seeds", metavar="N", type=cli.whole(1), default=2, help="so many more each; default: 2")
+    again.add_argument("trials", metavar="TRIAL", type=shared.whole(0), nargs="+", help="its number; it is complete")
+    again.add_argument("--seeds", metavar="N", type=shared.whole(1), default=2, help="so many more each; default: 2")
     added["rename"].add_argument("new", metavar="NEW", help="its name from then on")
     for name in ("list", "show"):
         added[name].add_argument("--json", action="store_true", help="the same as JSON")
     added["delete"].add_argument("--yes", action="store_true", help="ask nothing")
     added["clean"].add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
-    return made
+    return parser
 
 
-def command(options: argparse.Namespace) -> None:
+@command(arguments)
+def main(options: Namespace, console: "Progress") -> None:
     from milair.console import shelf
 
-    shelf.ACTIONS[options.action](options)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return cli.run(command, arguments(), argv)
+    shelf.ACTIONS[options.action](options, console)
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    leave(main())

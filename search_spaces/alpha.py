@@ -9,8 +9,7 @@ training on one core of an AMD EPYC.
 
 from dataclasses import replace
 
-from milair.recipe import LinearHead, Recipe
-from milair.space import Trial
+from milair import LinearHead, Recipe, Trial
 
 BASELINE = Recipe(  # the document's best linear heads
     normalisation="data",

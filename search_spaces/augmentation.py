@@ -10,8 +10,7 @@ more, on one core of an AMD EPYC.
 
 from dataclasses import replace
 
-from milair.recipe import Recipe
-from milair.space import Trial
+from milair import Recipe, Trial
 
 BASELINE = Recipe(normalisation="data")
 

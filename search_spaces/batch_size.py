@@ -8,8 +8,7 @@ To expect, on the competition's 189 frames with ImageNet weights: 0.728 to 0.737
 
 from dataclasses import replace
 
-from milair.recipe import Recipe
-from milair.space import Trial
+from milair import Recipe, Trial
 
 from .alpha import BASELINE as BASELINE
 

@@ -10,8 +10,7 @@ half an hour for 1152x648.
 
 from dataclasses import replace
 
-from milair.recipe import Recipe
-from milair.space import Trial
+from milair import Recipe, Trial
 
 from .alpha import BASELINE as BASELINE
 

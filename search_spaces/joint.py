@@ -10,8 +10,7 @@ are left out as, with eight views, their trainings can take an hour.
 
 from dataclasses import replace
 
-from milair.recipe import LinearHead, Recipe
-from milair.space import Trial
+from milair import LinearHead, Recipe, Trial
 
 from .augmentation import VIEWS
 from .backbones import BACKBONES

@@ -109,7 +109,7 @@ def test_real_frames_and_real_weights_end_to_end(
     assert search(options, "--trials", "1") == 0
     out = capsys.readouterr().out
     assert "330 computed now" in out
-    assert "score of having learned nothing: 0.2352" in out
+    assert "chance baseline: 0.2352" in out
     study = storage.load_study(storage.open_storage(storage.default_url(tmp_path / "studies")), "heads")
     assert study.trials[0].user_attrs["parameters"] == {"total": 4870602, "trainable": 4135178, "MB": 18.58}
 
@@ -121,7 +121,7 @@ def test_json_is_all_that_stands_on_stdout(searched: Path, capsys: pytest.Captur
     found = json.loads(out)
     assert found["trials"] == {"complete": 3}
     assert found["best"][0]["score"] == max(row["score"] for row in found["best"])
-    assert 0 < found["learned_nothing"] < 1
+    assert 0 < found["chance_baseline"] < 1
     assert "nothing to do" in err
 
 
@@ -161,8 +161,8 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (1, ["--data", "nowhere"], "nowhere: there is no such folder"),
         (1, ["--weights", "nowhere"], "no weights for squeezenet1_1 there"),
         (1, ["--storage", "nosuchdb://x"], "milair keeps studies in SQLite or PostgreSQL"),
-        (1, ["--devices", "cuda:99"], "cuda:99 is not to be had here"),
-        (1, ["--set", "epochs=0"], "epochs is 0; it must be a whole number"),
+        (1, ["--devices", "cuda:99"], "cuda:99 is not available"),
+        (1, ["--set", "epochs=0"], "epochs is 0; it must be greater than or equal to 1"),
         (1, ["--set", "backbone=resnet1"], "backbone 'resnet1' is not a torchvision classification model"),
         (2, ["--set", "weight_decay=x"], "weight_decay takes a value of type float"),
         (2, ["--set", "depth=3"], "no field 'depth'"),

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 import milair
+from milair.__main__ import COMMANDS
 
 ROOMS = ["values", "frames", "model", "features", "training", "study", "beside", "commands"]  # a room imports downwards
 BESIDE = {"workers", "reporting", "console"}  # and these three not each other
 VALUES = {"boxes", "errors", "recipe", "runs", "space"}  # files without a folder, as the commands are
-STILL_OPEN = {  # what the move left, to be mended
-    ("workers", "console"),
-    ("reporting", "console"),
-}
-HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn")
+HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn", "scipy")
+HEAVY_TO_HELP = (*HEAVY, "pydantic", "rich")
 FOLDER = Path(milair.__file__).parent
 FILES = {".".join(path.relative_to(FOLDER).with_suffix("").parts): path for path in FOLDER.rglob("*.py")}
 MODULES = sorted(name for name in FILES if not name.endswith("__init__"))
@@ -29,7 +27,7 @@ def room(module: str) -> str:
 
 def may_import(mine: str, other: str) -> bool:
     floors = [ROOMS.index("beside" if name in BESIDE else name) for name in (mine, other)]
-    return mine == other or floors[0] > floors[1] or (mine, other) in STILL_OPEN
+    return mine == other or floors[0] > floors[1]
 
 
 def imported(module: str) -> set[str]:
@@ -62,10 +60,32 @@ def test_values_are_plain(module: str) -> None:
     assert not any(name.split(".")[0] in {"torch", "torchvision", "optuna", "numpy"} for name in imported(module))
 
 
-@pytest.mark.parametrize("light", ["milair", "milair.space", "milair.search", "milair.retrain", "milair.__main__"])
-def test_what_must_be_quick_imports_no_torch(light: str) -> None:
-    code = f"import sys, {light}; print([name for name in {HEAVY} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+@pytest.mark.parametrize("light", ["milair", "milair.space"])
+def test_what_space_files_need_imports_no_torch(light: str) -> None:
+    assert heavy_modules(light, HEAVY) == "[]"
+
+
+@pytest.mark.parametrize("command", ["__main__", *COMMANDS])
+def test_help_imports_nothing_heavy(command: str) -> None:
+    assert heavy_modules(f"milair.{command}", HEAVY_TO_HELP) == "[]"
+
+
+def heavy_modules(module: str, names: tuple[str, ...]) -> str:
+    code = f"import sys, {module}; print([name for name in {names} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+
+
+def test_the_public_list_is_imported_when_it_is_first_used() -> None:
+    code = "import sys, milair; print(milair.__version__, [name for name in sys.modules if name.startswith('milair.')])"
+    code += "; print('pydantic' in sys.modules, milair.Recipe(), 'pydantic' in sys.modules, milair.Trial.__module__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()
+    assert said[0] == f"{milair.__version__} []"
+    assert said[1] == f"False {milair.Recipe()} True milair.space"
+
+
+def test_another_name_than_a_public_one_is_refused() -> None:
+    with pytest.raises(AttributeError, match="module 'milair' has no attribute 'Recipes'"):
+        milair.Recipes  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_no_file_is_longer_than_400_lines() -> None:

@@ -132,9 +132,9 @@ def test_a_bad_field_is_refused_in_one_line_that_names_field_value_and_rule(name
 )
 def test_bad_widths_are_refused(widths: Any) -> None:
     rule = "whole numbers from 1 to 9999 joined by '-'" if isinstance(widths, str) else "a valid string"
-    for refused in (lambda: LinearHead(widths), lambda: LinearHead(widths=widths)):
+    for positional, named in (((widths,), {}), ((), {"widths": widths})):
         with pytest.raises(MilairError) as refusal:
-            refused()
+            LinearHead(*positional, **named)
         assert str(refusal.value).startswith(f"recipe: widths is {widths!r}; it must be {rule}")
 
 
@@ -150,9 +150,9 @@ def test_bad_widths_are_refused(widths: Any) -> None:
     ],
 )
 def test_bad_conv_heads_are_refused(blocks: Any, filters: Any, named: str, rule: str) -> None:
-    for refused in (lambda: ConvHead(blocks, filters), lambda: ConvHead(filters=filters, blocks=blocks)):
+    for positional, named_ones in (((blocks, filters), {}), ((), {"filters": filters, "blocks": blocks})):
         with pytest.raises(MilairError) as refusal:
-            refused()
+            ConvHead(*positional, **named_ones)
         assert str(refusal.value) == f"recipe: {named}; it must be {rule}"
 
 
@@ -189,7 +189,10 @@ def test_json_has_the_shape_that_studies_store() -> None:
         ({"cls_head": {"blocks": 1}}, "with a type, 'linear' or 'conv'"),
         ({"cls_head": {"type": "mlp"}}, "with a type, 'linear' or 'conv'"),
         ({"cls_head": {"type": ["conv"]}}, "with a type, 'linear' or 'conv'"),
-        ({"reg_head": {"type": "conv", "widths": "64"}}, "no field 'reg_head.widths' in a ConvHead; its fields are"),
+        (
+            {"reg_head": {"type": "conv", "widths": "64"}},
+            "no field 'reg_head.widths'; a ConvHead has type, blocks, filters",
+        ),
         ({"reg_head": {"type": "conv", "blocks": "2"}}, "reg_head.blocks is '2'; it must be a valid integer"),
     ],
 )
@@ -239,7 +242,7 @@ def test_a_real_field_that_holds_a_whole_number_still_takes_a_fraction(field: st
         ("cls_head", '{"type": []}', "an object with a type, 'linear' or 'conv'"),
         ("alpha", "2", "recipe: alpha is 2.0; it must be less than or equal to 1"),
         ("alpha", "nan", "recipe: alpha is nan"),
-        ("cls_head.type", "linear", "no field 'cls_head.blocks' in a LinearHead"),
+        ("cls_head.type", "linear", "no field 'cls_head.blocks'; a LinearHead has type, widths"),
     ],
 )
 def test_a_bad_override_is_refused_in_one_line(path: str, text: str, named: str) -> None:

@@ -1,161 +1,153 @@
-"""What a search shows while it runs: a line per trial, and a live one per worker in a terminal."""
-
-from __future__ import annotations
+"""What a command shows while it runs: a line per trial, and in a terminal a live one per worker."""
 
 import sys
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from tqdm import tqdm
+from rich import progress
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
 
-from milair.recipe import Recipe
+from milair.recipe import describe
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from milair.features.bank import Bank
-    from milair.training.values import Epoch
-
 _SILENCE = 20  # seconds without a line, where there is no live one
+_ENDLESS = 10_000  # columns of a stream that is no terminal: a program reads it, line by line
 
 
-class Listener:
-    """Turns what a bank, a training and a trial tell into two kinds of news."""
-
-    def advance(self, what: str, done: int, total: int, score: float | None = None) -> None:
-        """`done` of `total` steps of something are done."""
-
-    def note(self, text: str, key: str) -> None:
-        """A line worth reading, the first time that its key comes up."""
-
-    def features(self, what: str, done: int, total: int) -> None:
-        """A bank is being computed: `done` of `total` views."""
-        self.advance(what, done, total)
-
-    def bank(self, bank: Bank) -> None:
-        """A bank is open."""
-        part = bank.train
-        held = (part.views + 1) * len(part) + len(bank.val)
-        new = f"{bank.computed} computed now" if bank.computed else "all found, none computed"
-        size = f"{bank.megabytes:.0f} MB in {bank.folder}"
-        pictures = f"bank     {held} views of {len(part) + len(bank.val)} pictures"
-        self.note(f"{pictures}, {new} ({size})", f"{pictures} {size}")
-
-    def epoch(self, what: str, recipe: Recipe, epoch: Epoch) -> None:
-        """An epoch of what is being trained ended."""
-        self.advance(what, epoch.number, recipe.epochs, epoch.score)
-
-
-class Progress(Listener):
+class Progress:
     """Prints to one stream. In a terminal the last lines are live; elsewhere a whole line comes now and then."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
-        self.workers = [""]  # who advances: one line each
-        self.bars: dict[str, tqdm[Any]] = {}
-        self.doing = {"": ("", monotonic())}  # by worker: what, and when a line last said so
-        self.goal = self.before = self.finished = 0
+        terminal = self.stream.isatty()
+        self.console = Console(
+            file=self.stream,
+            force_terminal=terminal,
+            force_jupyter=False,  # a notebook's cell gets plain lines
+            width=None if terminal else _ENDLESS,
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
+        self.live: progress.Progress | None = None
+        self.tasks: dict[str, progress.TaskID] = {}  # by worker
+        self.spoke: dict[str, float] = {}  # when a line last said so, by what it says
+        self.noted: set[str] = set()
+        self.workers: Sequence[str] = ()
+        self.goal = self.before = self.finished = 0  # finished trials: asked for, at the start, now
         self.best: float | None = None
         self.started = monotonic()
-        self.headed = False
-        self.noted: set[str] = set()
 
-    def say(self, text: str = "") -> None:
+    def say(self, text: RenderableType = "") -> None:
+        """Print text, folded at words in a terminal, or what else rich can render, below all that was live."""
         self.close()
-        print(text, file=self.stream, flush=True)
+        self._print(text)
 
-    def note(self, text: str, key: str) -> None:
+    def note(self, text: RenderableType, key: str) -> None:
+        """Print something above what is live, the first time that its key comes up."""
         if key not in self.noted:
             self.noted.add(key)
-            self.say(text)
+            self._print(text)
 
     def close(self) -> None:
-        for bar in self.bars.values():
-            bar.close()
-        if self.bars:
-            self.stream.write("\r")  # lower bars leave the cursor where they ended
-        self.bars.clear()
+        """End the live lines. The next step begins them again."""
+        if self.live is not None:
+            self.live.stop()
+        self.live = None
+        self.tasks.clear()
 
-    def search(self, finished: Sequence[FrozenTrial], goal: int, workers: Sequence[str]) -> None:
+    def search(self, finished: Sequence["FrozenTrial"], goal: int, workers: Sequence[str]) -> None:
         """A search begins, with these trials finished already."""
-        self.goal, self.before, self.finished, self.started = goal, len(finished), len(finished), monotonic()
+        self.goal, self.workers, self.started = goal, workers, monotonic()
+        self.before = self.finished = len(finished)
         self.best = max((trial.value for trial in finished if trial.value is not None), default=None)
-        self.workers, self.headed = list(workers), False
 
-    def trial(self, trial: FrozenTrial, worker: str = "") -> None:
-        """A trial ended."""
-        if trial.state.name in ("COMPLETE", "PRUNED"):
-            self.finished += 1
-        if trial.value is not None:
-            self.best = trial.value if self.best is None else max(self.best, trial.value)
-        kept = trial.user_attrs
-        made = describe(kept["recipe"], trial.params) if "recipe" in kept else ""
-        remarks = [f"({kept['note']})"] if "note" in kept else []
-        remarks += [kept["error"]] if kept.get("error") else []
-        cells = [f"{trial.number:>5}", *self._column(worker), f"{trial.state.name.lower():<8}"]
-        cells += [f"{_number(trial.value):>6}", f"{_number(self.best):>6}", f"{kept.get('epochs', 0):>6}"]
-        cells += [f"{duration(kept.get('seconds', 0)):>6}", f"{self.left():>6}", made, *remarks]
-        if not self.headed:
-            head = ["trial", *self._column("worker"), f"{'state':<8}", " score", "  best", "epochs", "  time", "  left"]
-            self.say("\n" + "  ".join([*head, "recipe"]))
-            self.headed = True
-        self.say("  ".join(cells))
+    def trial(self, trial: "FrozenTrial", worker: str = "") -> None:
+        """A trial ended: its line stands above what is live of other workers."""
+        from milair.study.results import duration  # it loads Optuna, which only a search needs
+
+        if self.live is not None and worker in self.tasks:
+            self.live.update(self.tasks[worker], visible=False)
+        self.finished += trial.state.name in ("COMPLETE", "PRUNED")
+        self.best = max((value for value in (self.best, trial.value) if value is not None), default=None)
+        attributes = trial.user_attrs
+        remarks = [
+            describe(attributes["recipe"], trial.params) if "recipe" in attributes else "",
+            f"({attributes['note']})" if "note" in attributes else "",
+            attributes.get("error"),
+        ]
+        head = self._row("trial", "worker", "state", "score", "best", "epochs", "time", "left", "recipe")
+        self.note(Group("", head), "the head of the table of trials")
+        self._print(
+            self._row(
+                str(trial.number),
+                worker,
+                trial.state.name.lower(),
+                *("" if value is None else f"{value:.4f}" for value in (trial.value, self.best)),
+                str(attributes.get("epochs", 0)),
+                duration(attributes.get("seconds", 0)),
+                self.left(),
+                "  ".join(filter(None, remarks)),
+            )
+        )
 
     def left(self) -> str:
         """Time until the goal at the pace so far."""
+        from milair.study.results import duration
+
         new = self.finished - self.before
         return duration((monotonic() - self.started) / new * (self.goal - self.finished)) if new else "?"
 
     def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
+        """`done` of `total` steps of something are done, by one of the workers."""
         remarks = []
         if score is not None:
             best = score if self.best is None else max(self.best, score)
-            remarks += [f"score {score:.4f}", f"best {best:.4f}"]
+            remarks = [f"score {score:.4f}", f"best {best:.4f}"]
             remarks += [f"{self.left()} left"] if self.goal else []
         label = f"{worker} {what}" if len(self.workers) > 1 else what
-        before, spoke = self.doing.get(worker, ("", 0.0))
-        if what != before:
-            if worker in self.bars:
-                self.bars.pop(worker).close()
-            spoke = monotonic()
-        if self.stream.isatty():
-            self._bar(worker, label, total).set_postfix_str(", ".join(remarks), refresh=False)
-            self.bars[worker].update(done - self.bars[worker].n)
-        elif monotonic() - spoke > _SILENCE:
-            spoke = monotonic()
-            print(f"         {label}: {', '.join([f'{done} of {total}', *remarks])}", file=self.stream, flush=True)
-        self.doing[worker] = (what, spoke)
+        if self.console.is_terminal:
+            self._show(worker, label, done, total, ", ".join(remarks))
+        elif monotonic() - self.spoke.setdefault(label, monotonic()) > _SILENCE:
+            self.spoke[label] = monotonic()
+            self._print(f"         {label}: {', '.join([f'{done} of {total}', *remarks])}")
 
-    def _bar(self, worker: str, label: str, total: int) -> tqdm[Any]:
-        if worker not in self.bars:
-            line = self.workers.index(worker) if worker in self.workers else 0
-            self.bars[worker] = tqdm(
-                total=total, desc=label, file=self.stream, leave=False, dynamic_ncols=True, position=line
+    def _print(self, text: RenderableType) -> None:
+        self.console.print(text, crop=False)  # what shall not be folded says so
+        self.stream.flush()
+
+    def _row(self, trial: str, worker: str, state: str, *cells: str) -> Table:
+        """A line of the table of trials; in a terminal the recipe at its end is folded below itself."""
+        *numbers, recipe = cells
+        workers = [f"{worker:<{max(6, *map(len, self.workers))}}"] if len(self.workers) > 1 else []
+        row = Table.grid(Column(no_wrap=True), Column(), padding=(0, 2))
+        columns = [f"{trial:>5}", *workers, f"{state:<8}", *(f"{number:>6}" for number in numbers)]
+        row.add_row("  ".join(columns), recipe)
+        return row
+
+    def _show(self, worker: str, label: str, done: int, total: int, remarks: str) -> None:
+        """Draw what is live of a worker."""
+        if self.live is None:
+            self.live = progress.Progress(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(bar_width=None),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn("{task.fields[remarks]}", markup=False),
+                console=self.console,
+                transient=True,
+                expand=True,
+                redirect_stdout=False,  # which may be another stream than ours
+                redirect_stderr=False,
             )
-        return self.bars[worker]
-
-    def _column(self, worker: str) -> list[str]:
-        return [f"{worker:<{max(6, *map(len, self.workers))}}"] if len(self.workers) > 1 else []
-
-
-def describe(recipe: dict[str, Any], parameters: dict[str, Any]) -> str:
-    """What is particular about a trial: what its space varies, and the heads unless that is other things only."""
-    made = Recipe.from_json(recipe)
-    varied = {name: value for name, value in parameters.items() if "_head." not in name}
-    others = [
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in varied.items()
-    ]
-    heads = [f"cls {made.cls_head}", f"reg {made.reg_head}"] if len(varied) < len(parameters) or not varied else []
-    return ", ".join([*heads, *others])
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 8 s, 3 min, 2.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+            self.live.start()
+            for name in self.workers:  # their lines keep their places
+                self.tasks[name] = self.live.add_task("", visible=False, remarks="")
+        if worker not in self.tasks:
+            self.tasks[worker] = self.live.add_task("", remarks="")
+        self.live.update(
+            self.tasks[worker], description=label, completed=done, total=total, visible=True, remarks=remarks
+        )

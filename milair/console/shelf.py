@@ -1,18 +1,20 @@
 """What `milair.studies` prints: the shelf of studies, and what is done to them."""
 
-import argparse
 import json
 import shlex
 import sys
+from argparse import Namespace
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 
-from milair.console import cli, summary
+from milair.console import summary
+from milair.console.options import place_options, program, storage_url
+from milair.console.progress import Progress
+from milair.console.table import table
 from milair.errors import MilairError, UsageError
 from milair.features import quota
 from milair.frames.frame import Split
@@ -24,87 +26,88 @@ from milair.study.session import cache_folder, open_session
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def list_studies(options: argparse.Namespace) -> None:
+def list_studies(options: Namespace, console: Progress) -> None:
     rows = [upkeep.row(study) for study in _studies(options)]
     if options.json:
         print(json.dumps(rows, indent=2))
     elif rows:
-        table = pd.DataFrame([{name: "" if value is None else value for name, value in row.items()} for row in rows])
-        print(table.rename(columns={"active": "last active"}).to_string(index=False, float_format="{:.4f}".format))
+        console.say(table([row | {"last active": row.pop("active")} for row in rows]))
     else:
-        search = shlex.join([cli.shown("python"), "-m", "milair.search", "--study", "heads", *cli.places(options)])
-        print(f"no studies in {storage.shown(cli.storage_url(options))}; `{search}` makes one")
+        search = shlex.join([program("python"), "-m", "milair.search", "--study", "heads", *place_options(options)])
+        console.say(f"no studies in {storage.shown(storage_url(options))}; `{search}` makes one")
 
 
-def show(options: argparse.Namespace) -> None:
+def show(options: Namespace, console: Progress) -> None:
     study = _study(options)
     settings, split = study.user_attrs.get(SETTINGS, {}), _split(study)
-    found = summary.summary(study, storage.shown(cli.storage_url(options)), split)
+    found = summary.summary(study, storage.shown(storage_url(options)), split)
     if options.json:
         print(json.dumps(found | {"settings": settings}, indent=2))
         return
     goal = "" if found["goal"] is None else f" of {found['goal']}"
-    print(f"{'storage':<12} {found['storage']}")
-    print(f"{'state':<12} {found['state']}, {found['finished']}{goal} trials")
-    print("\n".join(_identity(settings)))
+    console.say(f"{'storage':<12} {found['storage']}")
+    console.say(f"{'state':<12} {found['state']}, {found['finished']}{goal} trials")
+    console.say("\n".join(_identity(settings)))
     pictures = None if split is None else split.val[0].path.parent
-    print(summary.text(found, cli.places(options), options.studies / "models", pictures))
+    console.say(summary.text(found, place_options(options), options.studies / "models", pictures))
 
 
-def again(options: argparse.Namespace) -> None:
+def again(options: Namespace, console: Progress) -> None:
     study = _study(options)
     stored_settings(study)  # one that another program made has no seeds
     queue_again(study, dict.fromkeys(options.trials), options.seeds)
     counts = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
     total = sum(counts.values()) - counts["FAIL"]
-    print(f"{counts['WAITING']} trials wait in {study.study_name}; its search trains them with --trials {total}")
+    console.say(f"{counts['WAITING']} trials wait in {study.study_name}; its search trains them with --trials {total}")
 
 
-def rename(options: argparse.Namespace) -> None:
+def rename(options: Namespace, console: Progress) -> None:
     study = _study(options)
     upkeep.rename(study, options.new)
-    print(f"{study.study_name} is {options.new} now; a search goes on with it by --name {shlex.quote(options.new)}")
-    _tell_models(study, options)
+    console.say(
+        f"{study.study_name} is {options.new} now; a search goes on with it by --name {shlex.quote(options.new)}"
+    )
+    _tell_models(study, options, console)
 
 
-def delete(options: argparse.Namespace) -> None:
+def delete(options: Namespace, console: Progress) -> None:
     study = _study(options)
     trials = len(study.get_trials(deepcopy=False))
     with upkeep.deleting(study):
         if not options.yes:
             _ask(study, trials)
-        _tell_models(study, options)
-    print(f"{study.study_name} is deleted, with {trials} trials")
+        _tell_models(study, options, console)
+    console.say(f"{study.study_name} is deleted, with {trials} trials")
 
 
-def clean(options: argparse.Namespace) -> None:
+def clean(options: Namespace, console: Progress) -> None:
     for study in _studies(options):
         if numbers := upkeep.put_back(study, options.dry_run):
             what, trials = "would go" if options.dry_run else "went", ", ".join(map(str, numbers))
-            print(f"{study.study_name}: {what} back to the queue from a search that died: trial {trials}")
+            console.say(f"{study.study_name}: {what} back to the queue from a search that died: trial {trials}")
     total, folder = 0, options.bank or cache_folder() / "banks"
     for place in quota.banks(folder):
         freed = quota.size(place) if options.dry_run else quota.remove(place)
         stays = not options.dry_run and place.exists()
-        print(f"{place.name}  {'stays: it is being computed' if stays else f'{freed / 1e6:.1f} MB'}")
+        console.say(f"{place.name}  {'stays: it is being computed' if stays else f'{freed / 1e6:.1f} MB'}")
         total += freed
     what = "would be freed" if options.dry_run else "freed"
-    print(f"{total / 1e6:.1f} MB of features {what} in {folder}; they are computed again when they are needed")
+    console.say(f"{total / 1e6:.1f} MB of features {what} in {folder}; they are computed again when they are needed")
 
 
 ACTIONS = {"list": list_studies, "show": show, "again": again, "rename": rename, "delete": delete, "clean": clean}
 
 
-def _studies(options: argparse.Namespace) -> list[optuna.Study]:
+def _studies(options: Namespace) -> list[optuna.Study]:
     """All studies; none where --studies has no database yet. MilairError if --storage names one that does not exist."""
-    url = cli.storage_url(options)
+    url = storage_url(options)
     if options.storage is None and not Path(url.removeprefix("sqlite:///")).is_file():
         return []
     return upkeep.studies(storage.open_storage(url, create=False))
 
 
-def _study(options: argparse.Namespace) -> optuna.Study:
-    return storage.load_study(storage.open_storage(cli.storage_url(options), create=False), options.name)
+def _study(options: Namespace) -> optuna.Study:
+    return storage.load_study(storage.open_storage(storage_url(options), create=False), options.name)
 
 
 def _split(study: optuna.Study) -> Split | None:
@@ -140,9 +143,9 @@ def _ask(study: optuna.Study, trials: int) -> None:
         raise MilairError(f"{study.study_name} is not deleted")
 
 
-def _tell_models(study: optuna.Study, options: argparse.Namespace) -> None:
+def _tell_models(study: optuna.Study, options: Namespace, console: Progress) -> None:
     """Say which models were made from a study; they are nobody's to move or to remove but the person's."""
     for trial in study.get_trials(deepcopy=False):
         place = summary.model_folder(options.studies / "models", study.study_name, trial.number)
         if place.is_dir():
-            print(f"the model of trial {trial.number} stays in {place}")
+            console.say(f"the model of trial {trial.number} stays in {place}")

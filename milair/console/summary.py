@@ -1,21 +1,20 @@
-"""What a search has found, and what it would search: text for people, JSON for programs."""
-
-from __future__ import annotations
+"""The state of a study, and what a search would be: JSON for programs, text for people."""
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
-from optuna.trial import FrozenTrial
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-from milair.console.cli import shown
-from milair.frames import split
+from milair import recipe
+from milair.console.options import program
+from milair.console.table import table
 from milair.frames.frame import Split
-from milair.recipe import describe as describe_recipe
+from milair.frames.split import describe as describe_split
 from milair.study.queue import first
 from milair.study.results import GOAL, duration, finished, ranked, state
 from milair.study.session import Session
@@ -25,7 +24,7 @@ _TOP = 5
 
 
 def summary(
-    study: optuna.Study, location: str, val: Split | None, waiting_for: list[dict[str, Any]] | None = None
+    study: optuna.Study, location: str, split: Split | None, waiting_for: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """The state of a study as plain JSON; "chance_baseline" is None where its frames are gone."""
     trials = study.get_trials(deepcopy=False)
@@ -36,14 +35,25 @@ def summary(
         "goal": study.user_attrs.get(GOAL),
         "finished": len(finished(study)),
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
-        "chance_baseline": None if val is None else chance_baseline(val),
-        "best": [_row(trial) for trial in ranked(study)[:_TOP]],
+        "chance_baseline": None if split is None else chance_baseline(split),
+        "best": [
+            {
+                "trial": trial.number,
+                "score": trial.value,
+                **{name: trial.user_attrs[name] for name in ("iou", "accuracy", "epoch")},
+                "parameters": trial.user_attrs["parameters"]["total"],
+                "seconds": trial.user_attrs["seconds"],
+                "heads": recipe.describe(trial.user_attrs["recipe"], trial.params),
+                "recipe": trial.user_attrs["recipe"],
+            }
+            for trial in ranked(study)[:_TOP]
+        ],
         "trouble": [
             {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
             for trial in trials
             if trial.user_attrs.get("error")
         ],
-        "waiting_for": waiting_for or [],
+        "waiting_for": list(waiting_for),
     }
 
 
@@ -54,7 +64,7 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
     random = baseline is not None and baseline.weights == "random"
     lines = [
         session.frames.describe(),
-        split.describe(session.split, settings.split),
+        describe_split(session.split, settings.split),
         f"weights  {'random (seeded)' if random else f'pretrained ({settings.source})'}",
         f"devices  {', '.join(devices)}; threads for each: {threads}",
     ]
@@ -71,41 +81,53 @@ def waiting_for(session: Session) -> list[dict[str, Any]]:
     ]
 
 
-def text(found: dict[str, Any], places: list[str], models: Path, pictures: Path | None) -> str:
-    """The table of the best trials, the score of having learned nothing, and what to run next."""
-    states = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-    lines = ["", f"{found['study']}: {states}"]
-    if found["best"]:
-        table = pd.DataFrame(found["best"])
-        table["parameters"] = [f"{count / 1e6:.2f} M" for count in table["parameters"]]
-        table["time"] = [duration(seconds) for seconds in table["seconds"]]
-        columns = ["trial", "score", "iou", "accuracy", "epoch", "parameters", "time", "heads"]
-        lines += [table.to_string(columns=columns, index=False, float_format="{:.4f}".format)]
-    if found["chance_baseline"] is not None:
-        lines += [
-            f"score of having learned nothing: {found['chance_baseline']:.4f} (the most frequent class, the mean box)"
-        ]
-    if found["trouble"]:
-        lines += ["", "trouble", *_trouble(found["trouble"])]
-    if found["waiting_for"]:
-        lines += [
-            "",
-            "waiting for weights; the same command draws them once the file is there",
-            *_waiting(found["waiting_for"]),
-        ]
-    if found["best"]:
-        lines += ["", "next"] + [f"  {command}" for command in next_commands(found, places, models, pictures)]
-    return "\n".join(lines)
+def text(result: Mapping[str, Any], places: Sequence[str], models: Path, pictures: Path | None) -> RenderableType:
+    """A summary for people: the best trials beside the chance baseline, what went wrong, and what to run next.
+
+    `places` are options by which the next commands find the study, `models` is where they keep models, `pictures`
+    a folder to predict on."""
+    states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
+    lines: list[RenderableType] = ["", f"{result['study']}: {states}"]
+    if result["best"]:
+        shown = ("trial", "score", "iou", "accuracy", "epoch")
+        lines.append(
+            table(
+                [
+                    {name: row[name] for name in shown}
+                    | {"parameters": f"{row['parameters'] / 1e6:.2f} M", "time": duration(row["seconds"])}
+                    | {"recipe": row["heads"]}
+                    for row in result["best"]
+                ]
+            )
+        )
+    if (chance := result["chance_baseline"]) is not None:
+        lines.append(f"chance baseline: {chance:.4f} (majority class, mean box)")
+    if result["trouble"]:
+        trials: dict[tuple[str, str], list[str]] = {}
+        for row in result["trouble"]:
+            trials.setdefault((row["state"], row["reason"]), []).append(str(row["trial"]))
+        lines += ["", "trouble"]
+        lines += [f"  {state} {', '.join(numbers)}: {reason}" for (state, reason), numbers in trials.items()]
+    if result["waiting_for"]:
+        lines += ["", "waiting for weights; the same command draws them once the file is there"]
+        for row in result["waiting_for"]:
+            recipes = f" ({row['recipes']} first recipe{'s' * (row['recipes'] > 1)})" * (row["recipes"] > 0)
+            lines.append(f"  {row['backbone']:<18} {row['file']}{recipes}")
+    if result["best"]:
+        lines += ["", "next"]
+        for command in next_commands(result, places, models, pictures):
+            lines.append(Text(f"  {command}", no_wrap=True, overflow="ignore"))  # to be copied as it stands
+    return Group(*lines)
 
 
-def next_commands(found: dict[str, Any], places: list[str], models: Path, pictures: Path | None) -> list[str]:
+def next_commands(result: Mapping[str, Any], places: Sequence[str], models: Path, pictures: Path | None) -> list[str]:
     """Commands that work as they stand: train the best trial again, predict with it, look at the study."""
-    python, study = shown("python"), found["study"]
-    model = model_folder(models, study, found["best"][0]["trial"])
+    python, study = program("python"), result["study"]
+    model = model_folder(models, study, result["best"][0]["trial"])
     commands: list[list[object]] = [[python, "-m", "milair.retrain", "--study", study, *places]]
     if pictures is not None:
         commands += [[python, "-m", "milair.predict", model, pictures, "--draw", model / "drawn"]]
-    commands += [[shown("optuna-dashboard"), found["storage"]]]
+    commands += [[program("optuna-dashboard"), result["storage"]]]
     return [shlex.join(map(str, command)) for command in commands]
 
 
@@ -114,46 +136,15 @@ def model_folder(models: Path, study: str, trial: int) -> Path:
     return models / f"{study}-{trial}"
 
 
-def dimensions(space: dict[str, Any]) -> list[str]:
-    """What a space varies, a line each."""
-    return [f"  {name:<18} {_domain(domain)}" for name, domain in space.items()]
-
-
-def _row(trial: FrozenTrial) -> dict[str, Any]:
-    kept = trial.user_attrs
-    return {
-        "trial": trial.number,
-        "score": trial.value,
-        "iou": kept["iou"],
-        "accuracy": kept["accuracy"],
-        "epoch": kept["epoch"],
-        "parameters": kept["parameters"]["total"],
-        "seconds": kept["seconds"],
-        "heads": describe_recipe(kept["recipe"], trial.params),
-        "recipe": kept["recipe"],
-    }
-
-
-def _trouble(found: list[dict[str, Any]]) -> list[str]:
-    """A line a reason, with the trials that met it."""
-    trials: dict[tuple[str, str], list[str]] = {}
-    for row in found:
-        trials.setdefault((row["state"], row["reason"]), []).append(str(row["trial"]))
-    return [f"  {state} {', '.join(numbers)}: {reason}" for (state, reason), numbers in trials.items()]
-
-
-def _waiting(found: list[dict[str, Any]]) -> list[str]:
-    """A line a backbone."""
-    return [
-        f"  {row['backbone']:<18} {row['file']}"
-        + (f" ({row['recipes']} published recipe{'s' * (row['recipes'] > 1)})" if row["recipes"] else "")
-        for row in found
-    ]
-
-
-def _domain(domain: dict[str, Any]) -> str:
-    if "choices" in domain:
-        return ", ".join(str(choice) for choice in domain["choices"])
-    low, high = domain.get("int") or domain["float"]
-    step = f" by {domain['step']}" if domain["step"] not in (None, 1) else ""
-    return f"{low} to {high}{step}{', log scale' if domain['log'] else ''}"
+def dimensions(domains: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a space varies, a line each, from the JSON that studies store."""
+    lines = []
+    for name, domain in domains.items():
+        if "choices" in domain:
+            values = ", ".join(map(str, domain["choices"]))
+        else:
+            low, high = domain.get("int") or domain["float"]
+            step = f" by {domain['step']}" if domain["step"] not in (None, 1) else ""
+            values = f"{low} to {high}{step}{', log scale' if domain['log'] else ''}"
+        lines.append(f"  {name:<18} {values}")
+    return lines

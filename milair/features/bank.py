@@ -8,7 +8,8 @@ A lock beside the folder lets one process compute while others wait.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import AcquireReturnProxy, Timeout
+from filelock import Timeout
 from torch import Tensor
 
 from milair.errors import OutsideError, what_failed
@@ -30,9 +31,8 @@ from milair.model import backbones
 from milair.model.preprocessing import Preprocessing, statistics
 from milair.recipe import Recipe
 
-BATCH = 32  # views between two writes, and in every forward pass of a GPU
+BATCH = 32  # views between two writes, in every forward pass of a GPU, and copied to it at once
 SEEN = 0.5  # a view that hides more than this share of the object is replaced by the plain picture
-_COPIED = 4096  # rows that go to a GPU at once
 _RECORD = 4 + 32  # bytes of `rows.index` for each row, see _key
 
 
@@ -70,8 +70,7 @@ class Bank:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the features of one view: channels, rows, columns."""
-        return self.train.rows.shape[1:]
+        return self.train.rows.shape[1:]  # channels, rows, columns
 
 
 def open_bank(
@@ -95,9 +94,9 @@ def open_bank(
     was computed before stays.
     """
     state = None if recipe.weights == "random" else backbones.load_state(recipe.backbone, source)
-    measured = {"data": split.train, "frames": frames}.get(recipe.normalisation)
-    scale = statistics(tuple(frame.picture for frame in measured), recipe.size) if measured else ()
-    preprocessing = Preprocessing(recipe.size, *scale)
+    measured: dict[str, Sequence[Frame]] = {"imagenet": (), "data": split.train, "frames": frames}
+    pictures = tuple(frame.picture for frame in measured[recipe.normalisation])
+    preprocessing = Preprocessing(recipe.size, *(statistics(pictures, recipe.size) if pictures else ()))
     about: dict[str, Any] = {
         "backbone": recipe.backbone,
         "weights": backbones.fingerprint(state),
@@ -108,7 +107,7 @@ def open_bank(
     }
     place = folder / sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
     # Under "data" another split has other statistics, and with them a bank of its own.
-    augmented = split.train if recipe.normalisation == "data" else frames
+    augmented = split.train if recipe.normalisation == "data" else (*frames, *split.train)
     wanted = {
         _key(number, frame.picture): (number, frame.picture)
         for part, numbers in ((augmented, range(views + 1)), (split.val, range(1)))
@@ -118,9 +117,8 @@ def open_bank(
     row = np.dtype((np.float32, backbones.measure(recipe.backbone, recipe.pooling, recipe.size)[0]))
     say = progress or (lambda *_: None)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with _alone(place, lambda: say("waiting for another process: features", 0, len(wanted))):
-            place.mkdir(exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
             rows = _rows(place, row.itemsize)
             missing = {key: view for key, view in wanted.items() if key not in rows}
             if missing:
@@ -157,7 +155,7 @@ def open_bank(
     )
 
 
-def _alone(place: Path, waiting: Callable[[], None]) -> AcquireReturnProxy:
+def _alone(place: Path, waiting: Callable[[], None]) -> AbstractContextManager[object]:
     """One process at a time until the block ends, saying so where it has to wait."""
     try:
         return quota.lock(place).acquire(timeout=0)
@@ -182,21 +180,20 @@ def _rows(place: Path, row_bytes: int) -> dict[bytes, int]:
     return {records[row * _RECORD : (row + 1) * _RECORD]: row for row in range(whole)}
 
 
-def _append(place: Path, rows: dict[bytes, int], keys: Sequence[bytes], batches: Iterable[Tensor]) -> Iterator[int]:
-    """Write the features of new keys behind the bank's rows, which they join; yields how many are on the disk."""
-    done = 0
+def _append(place: Path, rows: dict[bytes, int], keys: Sequence[bytes], batches: Iterator[Tensor]) -> Iterator[int]:
+    """Write batches of features behind the bank's rows, which their keys join; yields how many are on the disk."""
     with (place / "features.f32").open("ab") as features, (place / "rows.index").open("ab") as index:
-        for batch in batches:
-            new = keys[done : done + len(batch)]
+        for first, batch in zip(range(0, len(keys), BATCH), batches, strict=True):
+            new = keys[first : first + BATCH]
             for file, content in ((features, batch.numpy().tobytes()), (index, b"".join(new))):
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             rows.update(zip(new, count(len(rows)), strict=False))
-            done += len(new)
-            yield done
+            yield first + len(new)
 
 
+@torch.inference_mode()
 def _compute(
     recipe: Recipe,
     state: dict[str, Tensor] | None,
@@ -208,7 +205,7 @@ def _compute(
 
     On a CPU pictures pass one by one, on a GPU always BATCH of them: no number depends on what else is computed."""
     backbone = backbones.build(recipe.backbone, recipe.pooling, state).to(device)
-    backbone = backbone.to(memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
+    backbone.to(memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
     at_once = 1 if device.type == "cpu" else BATCH  # larger ones cost a CPU half again: memory, then cache
     decode = lru_cache(maxsize=1)(preprocessing.decode)  # a picture's views come one after the other
     for first in range(0, len(views), BATCH):
@@ -216,17 +213,16 @@ def _compute(
             apply(view(picture.content, number), decode(picture).float() / 255)
             for number, picture in views[first : first + BATCH]
         ]
-        with torch.inference_mode():
-            padded = torch.stack(batch + batch[-1:] * (-len(batch) % at_once)).to(device)
-            normal = preprocessing.normalise(padded).contiguous(memory_format=torch.channels_last)
-            features = torch.cat([backbone(pictures) for pictures in torch.split(normal, at_once)])
+        padded = torch.stack(batch + batch[-1:] * (-len(batch) % at_once)).to(device)
+        normal = preprocessing.normalise(padded).contiguous(memory_format=torch.channels_last)
+        features = torch.cat([backbone(pictures) for pictures in torch.split(normal, at_once)])
         yield features[: len(batch)].cpu()
 
 
 def _copied(table: Tensor, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """The rows that an index needs, on a device, and the index into these."""
-    needed, index = index.unique(return_inverse=True)
+    needed, index = torch.unique(index, return_inverse=True)
     rows = torch.empty((len(needed), *table.shape[1:]), device=device)
-    for copy, numbers in zip(rows.split(_COPIED), needed.split(_COPIED), strict=True):
+    for copy, numbers in zip(torch.split(rows, BATCH), torch.split(needed, BATCH), strict=True):
         copy.copy_(table[numbers])
     return rows, index.to(device)

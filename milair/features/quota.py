@@ -1,7 +1,5 @@
 """The room that banks take on disk: a quota, and the least recently used ones making room for new ones."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -18,8 +16,8 @@ _BANK = re.compile("[0-9a-f]{24}")  # the name of a bank's folder
 
 def banks(folder: Path) -> list[Path]:
     """The banks of a folder, the least recently used first; what else lies there is not ours."""
-    found = [place for place in folder.iterdir() if _BANK.fullmatch(place.name)] if folder.is_dir() else []
-    return sorted(found, key=lambda place: place.stat().st_mtime)
+    places = [place for place in folder.iterdir() if _BANK.fullmatch(place.name)] if folder.is_dir() else []
+    return sorted(places, key=lambda place: place.stat().st_mtime)
 
 
 def used(place: Path) -> None:
@@ -28,12 +26,10 @@ def used(place: Path) -> None:
 
 
 def size(place: Path) -> int:
-    """Bytes of a bank."""
-    total = 0
-    for file in place.iterdir():
-        with suppress(FileNotFoundError):  # it is being computed, and small files come and go
-            total += file.stat().st_size
-    return total
+    """Bytes of a bank, 0 of one that another process deletes."""
+    with suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in place.iterdir())
+    return 0
 
 
 def remove(place: Path) -> int:
@@ -54,15 +50,14 @@ def lock(place: Path) -> FileLock:
 
 def make_room(place: Path, needed: int, quota: float) -> None:
     """Room for `needed` more bytes in a bank: others go if the quota (GB) says so. OutsideError if there is none."""
-    folder, allowed = place.parent, quota * 1e9
-    if size(place) + needed > allowed:
-        raise OutsideError(f"--bank-quota {quota:g}: a bank of {(size(place) + needed) / 1e9:.1f} GB does not fit")
+    folder, total = place.parent, size(place) + needed
+    if total > quota * 1e9:
+        raise OutsideError(f"--bank-quota {quota:g}: a bank of {total / 1e9:.1f} GB does not fit")
     others = [other for other in banks(folder) if other != place]
-    held = size(place) + sum(size(other) for other in others)
+    total += sum(size(other) for other in others)
     for other in others:
-        if held + needed <= allowed:
-            break
-        held -= remove(other)
+        if total > quota * 1e9:
+            total -= remove(other)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OutsideError(

@@ -3,8 +3,6 @@
 It keeps what makes the real task hard: types that look alike, far and near targets, clutter, haze, camera noise.
 """
 
-from __future__ import annotations
-
 import csv
 import tempfile
 from collections.abc import Iterator

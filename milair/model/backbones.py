@@ -93,7 +93,10 @@ def build(name: str, pooling: str, state: dict[str, Tensor] | None = None) -> Ba
         model.load_state_dict(state, strict=True, assign=True)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise MilairError(f"these weights are not those of torchvision's {name} ({first_line(error)})") from None
-    return _cut(name, model, pooling)._apply(_own_copy)  # type: ignore[no-untyped-call,no-any-return]
+    backbone = _cut(name, model, pooling).float()
+    # Held as new layers are: laid out in memory as in a file, the same numbers may add up to others.
+    backbone._apply(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))  # type: ignore[no-untyped-call]
+    return backbone
 
 
 def without_numbers(name: str, pooling: str) -> Backbone:
@@ -118,12 +121,6 @@ def measure(name: str, pooling: str, size: tuple[int, int]) -> tuple[tuple[int, 
     except (MilairError, RuntimeError, AssertionError) as error:
         raise MilairError(f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}") from None
     return tuple(features.shape[1:]), sum(parameter.numel() for parameter in backbone.parameters())
-
-
-def _own_copy(tensor: Tensor) -> Tensor:
-    """As a new layer would hold it: laid out in memory as in a file, the same numbers may add up to others."""
-    precise = tensor.float() if tensor.is_floating_point() else tensor
-    return precise.clone(memory_format=torch.contiguous_format)
 
 
 def _model(name: str, side_exits: bool = False) -> nn.Module:
@@ -158,17 +155,25 @@ def load_state(name: str, source: str) -> dict[str, Tensor]:
     `<name>.pth`. MilairError says both ways out where none are to be had.
     """
     _check(name)
-    if source == "imagenet":
-        return _torchvision_state(name)
     path = file(name, source)
-    if not path.is_file():
+    if source != "imagenet" and not path.is_file():
         raise MilairError(
             f"{path}: no weights for {name} there; give --weights FILE|DIR with {name}.pth, or 'imagenet'"
         )
     try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a broken file; each means the same to the reader
-        raise MilairError(f"{path}: not a file of weights ({first_line(error)})") from error
+        if source == "imagenet":
+            url = torchvision.models.get_model_weights(name)["DEFAULT"].url
+            # As it is: a copy would lose the version that torch keeps beside the tensors and an MNASNet asks for.
+            state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # no network, a broken download or file: torch raises many kinds
+        if source != "imagenet":
+            raise MilairError(f"{path}: not a file of weights ({first_line(error)})") from error
+        raise MilairError(
+            f"the ImageNet weights of {name} are neither in torchvision's cache nor to be downloaded "
+            f"({first_line(error)}); give --weights FILE|DIR with {name}.pth, or --weights random"
+        ) from None
     # Anything else must stop here: None, for one, would mean random weights further on.
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise MilairError(f"{path}: not a file of weights (it must hold a state dict: names and tensors)")
@@ -197,18 +202,3 @@ def fingerprint(state: dict[str, Tensor] | None) -> str:
     for key in sorted(state):
         digest.update(key.encode() + state[key].detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _torchvision_state(name: str) -> dict[str, Tensor]:
-    weights = torchvision.models.get_model_weights(name)["DEFAULT"]
-    try:
-        # As it is: a copy would lose the version that torch keeps beside the tensors and an MNASNet asks for.
-        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-            weights.url, map_location="cpu", check_hash=True, weights_only=True
-        )
-    except Exception as error:  # no network, a broken download, a broken file in the cache: one meaning to the reader
-        raise MilairError(
-            f"the ImageNet weights of {name} are neither in torchvision's cache nor to be downloaded "
-            f"({first_line(error)}); give --weights FILE|DIR with {name}.pth, or --weights random"
-        ) from None
-    return state

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from milair.errors import MilairError, OutsideError
@@ -30,8 +30,11 @@ class Preprocessing:
 
     def decode(self, picture: AnyPicture) -> Tensor:
         """uint8 [3, height, width], resized without keeping the aspect. Errors are those of `opened`."""
-        resized = opened(picture).resize(self.size, Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+        return self.resize(opened(picture))
+
+    def resize(self, shown: Image.Image) -> Tensor:
+        """uint8 [3, height, width] of a picture that is upright and RGB."""
+        return torch.from_numpy(np.array(shown.resize(self.size, Image.Resampling.BILINEAR))).permute(2, 0, 1)
 
     def normalise(self, pictures: Tensor) -> Tensor:
         """Pictures [n, 3, height, width] in 0–1, scaled per channel."""
@@ -39,16 +42,18 @@ class Preprocessing:
 
 
 def opened(picture: AnyPicture) -> Image.Image:
-    """A picture as it is shown, RGB.
+    """A picture as it is shown: turned as its EXIF says, RGB.
 
     OutsideError names a file that cannot be decoded, or is not the one that a `Picture` was read from. MilairError
-    refuses an array that is no picture."""
+    refuses an array that is no picture, and a PIL picture of more than 8 bits a channel."""
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.shape[2:] != (3,) or not picture.size:
             raise MilairError(f"a picture is {picture.dtype} {picture.shape}; it must be uint8 [height, width, 3]")
         return Image.fromarray(picture)
     if isinstance(picture, Image.Image):
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
+        if picture.mode[0] in "IF":
+            raise MilairError(f"a picture holds numbers of mode {picture.mode}; convert it to 8 bits a channel")
+        return ImageOps.exif_transpose(picture).convert("RGB")
     path = picture.path if isinstance(picture, Picture) else Path(picture)
     try:
         shown = open_rgb(path)

@@ -9,13 +9,13 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from milair.console.progress import duration
 from milair.model import heads, layers
 from milair.recipe import ConvHead, LinearHead, Recipe
 from milair.reporting.evidence import INTERVAL, LEVEL, Evidence, scores
 from milair.reporting.page import millions, plain, table
 from milair.runs import Claim, Run
 from milair.study import results as study
+from milair.study.results import duration
 from milair.training import plots
 
 _SAME = ("fingerprint", "split")  # what two studies must share to be compared frame by frame

@@ -15,10 +15,9 @@ import torch
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
-from milair.console.progress import describe
 from milair.errors import MilairError
 from milair.frames.frame import Split
-from milair.recipe import Recipe
+from milair.recipe import Recipe, describe
 from milair.runs import Claim, Run
 from milair.space import Space
 from milair.study import results as study

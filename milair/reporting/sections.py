@@ -7,14 +7,14 @@ from statistics import mean
 
 from optuna.trial import FrozenTrial
 
-from milair.console.progress import describe, duration
 from milair.model import heads, layers
-from milair.recipe import Recipe
+from milair.recipe import Recipe, describe
 from milair.reporting import comparisons
 from milair.reporting.evidence import INTERVAL, LEVEL, Evidence, scores
 from milair.reporting.page import millions, plain, table
 from milair.runs import Run
 from milair.study import results as study
+from milair.study.results import duration
 from milair.study.session import Settings
 from milair.training import metrics, plots
 

@@ -10,7 +10,7 @@ import optuna
 from platformdirs import user_cache_path
 
 from milair.features.quota import QUOTA
-from milair.frames import sample
+from milair.frames import OBJECTS, sample
 from milair.frames.frame import Frames, Split, label_difference, label_rows
 from milair.frames.read import read
 from milair.frames.split import split as split_frames
@@ -95,7 +95,7 @@ def open_session(
         assert study is not None
         stored_settings(study)  # says why it has none
     place = data_place(data) if data is not None or stored is None else stored.data
-    objects = objects or (stored.objects if stored else "largest")
+    objects = objects or (stored.objects if stored else OBJECTS[0])
     frames = read_frames(place, objects, progress)
     if space is None:
         assert stored is not None
@@ -116,7 +116,7 @@ def _labels(study: optuna.Study) -> list[list[Any]] | None:
     return rows
 
 
-def read_frames(data: str, objects: str = "largest", progress: Progress | None = None) -> Frames:
+def read_frames(data: str, objects: str = OBJECTS[0], progress: Progress | None = None) -> Frames:
     """The frames of a place in settings; the built-in sample is drawn into the cache folder first."""
     folder = sample.write(cache_folder() / "sample-1") if data == SAMPLE else Path(data)
     return read(folder, objects, remember=seen_pictures(), progress=progress)

@@ -9,10 +9,11 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from milair.errors import MilairError, UsageError
+from milair.frames import KINDS, OBJECTS
 from milair.frames.frame import Frames, fingerprint
 from milair.frames.split import default_kind, identity
 from milair.recipe import Recipe
@@ -45,9 +46,9 @@ class Settings:
     source: str  # of pretrained weights: "imagenet", a file or a folder
     views: int  # K, augmented views of each picture in a bank
     overrides: dict[str, str]  # recipe fields that --set, --epochs and --weights random fix
-    split: dict[str, Any] = field(default_factory=lambda: identity((), "stratified"))
+    split: dict[str, Any] = field(default_factory=lambda: identity((), KINDS[0]))
     only: dict[str, list[str]] = field(default_factory=dict)  # choices that the space is narrowed to
-    objects: str = "largest"  # what becomes of a frame with several objects
+    objects: str = OBJECTS[0]  # what becomes of a frame with several objects
     training: int = 1  # the TRAINING of the milair that began it
 
     def to_json(self) -> dict[str, Any]:
@@ -57,14 +58,14 @@ class Settings:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """MilairError if an incompatible version wrote them."""
         try:
-            return TypeAdapter(cls).validate_python(values)
+            return cls(**values)
         except ValidationError as error:
             where = error.errors()[0]["loc"][0]
             raise MilairError(f"its settings are of an incompatible version (they differ in '{where}')") from None
 
     @property
     def split_kind(self) -> str:
-        return str(self.split.get("kind", "stratified"))
+        return str(self.split.get("kind", KINDS[0]))
 
     def lacking(self) -> dict[str, Path]:
         """Backbones that the space offers and whose weights are not available, with the file that each waits for."""
@@ -101,7 +102,7 @@ def new_settings(
     views: int | None = None,
     overrides: Mapping[str, str] | None = None,
     only: Mapping[str, Sequence[str]] | None = None,
-    objects: str = "largest",
+    objects: str = OBJECTS[0],
     split: str | None = None,
     stored: Settings | None = None,
 ) -> Settings:

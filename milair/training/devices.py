@@ -21,18 +21,19 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 
 def places(names: str, per_device: int = 1) -> list[str]:
-    """A device for each worker: "auto" (all GPUs, else the CPU) or names such as "cuda:0,cuda:1" or "cpu,cpu"."""
-    there = _gpus()
+    """A device for each worker: "auto" (all GPUs, else the CPU) or names such as "cuda:0,cuda:1" or "cpu,cpu".
+
+    UsageError if a name is none, MilairError if the machine has no such GPU."""
+    devices = [name.strip() for name in names.split(",")]
+    gpus = 0 if set(devices) == {"cpu"} else _gpus()
     if names == "auto":
-        found = [f"cuda:{number}" for number in range(there)] or ["cpu"]
-    else:
-        found = [name.strip() for name in names.split(",")]
-    for name in found:
+        devices = [f"cuda:{number}" for number in range(gpus)] or ["cpu"]
+    for name in devices:
         if not re.fullmatch(r"cpu|cuda:\d+", name):
             raise UsageError(f"--devices {names}: '{name}' is no device; it must be auto, cpu or cuda:N, joined by ','")
-        if name != "cpu" and int(name.removeprefix("cuda:")) >= there:
-            raise MilairError(f"--devices {names}: {name} is not to be had here; there are {there} GPUs")
-    return [name for name in found for _ in range(per_device)]
+        if name != "cpu" and int(name.removeprefix("cuda:")) >= gpus:
+            raise MilairError(f"--devices {names}: {name} is not available; this machine has {gpus} GPUs")
+    return [name for name in devices for _ in range(per_device)]
 
 
 def _gpus() -> int:
@@ -49,8 +50,8 @@ def _gpus() -> int:
 def threads(workers: int) -> int:
     """Threads for each of so many workers, no more in all than there are cores, nor than OMP_NUM_THREADS each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores // workers, int(asked) if asked.isdecimal() else cores))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores // workers, int(limit) if limit.isdecimal() else cores))
 
 
 @contextmanager
@@ -67,14 +68,14 @@ def with_threads(count: int) -> Iterator[None]:
 
 
 def open_device(name: str) -> torch.device:
-    """The first of the places that `name` means. MilairError if it is not to be had."""
+    """The first of the places that `name` means. MilairError if it is not available."""
     import torch
 
     try:
         device = torch.device(places(name)[0])
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise MilairError(f"--devices {name}: not to be had here ({first_line(error)})") from None
+        raise MilairError(f"--devices {name}: not available ({first_line(error)})") from None
     return device
 
 

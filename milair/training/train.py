@@ -85,7 +85,7 @@ def evaluate(heads: Heads, part: Part) -> Outputs:
     """Outputs for the plain pictures of a part."""
     heads.eval()
     with torch.inference_mode():
-        outputs = [heads(part.rows.index_select(0, index)) for index in part.index[0].split(_EVALUATE)]
+        outputs = [heads(part.rows.index_select(0, index)) for index in torch.split(part.index[0], _EVALUATE)]
         return Outputs(*(torch.cat(output) for output in zip(*outputs, strict=True)))
 
 

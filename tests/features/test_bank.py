@@ -15,6 +15,7 @@ import torchvision
 from PIL import Image
 
 from milair import ConvHead, LinearHead, MilairError, Recipe
+from milair.errors import OutsideError
 from milair.features import bank
 from milair.features import views as augmentation
 from milair.features.bank import Bank, Part
@@ -28,10 +29,8 @@ CPU = torch.device("cpu")
 
 
 def load(split: Split, folder: Path, recipe: Recipe = RECIPE, views: int = 3, source: str = "nowhere") -> Bank:
-    everything = split.train + split.val
-    return bank.open_bank(
-        recipe, split, ("a", "b"), frames=everything, views=views, source=source, folder=folder, device=CPU
-    )
+    frames = split.train + split.val
+    return bank.open_bank(recipe, split, "ab", frames=frames, views=views, source=source, folder=folder, device=CPU)
 
 
 def table(folder: Path) -> Path:
@@ -47,7 +46,7 @@ def features(part: Part) -> torch.Tensor:
 
 @pytest.mark.parametrize("normalisation", ["imagenet", "data"])
 def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_path: Path, normalisation: str) -> None:
-    found = load(small_split, tmp_path, replace(RECIPE, normalisation=normalisation))
+    found = load(small_split, tmp_path, RECIPE.override({"normalisation": normalisation}))
     backbone = backbones.build("squeezenet1_1", "grid")
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (found.mean, found.std))
     for part, frames in ((found.train, small_split.train), (found.val, small_split.val)):
@@ -61,6 +60,24 @@ def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_p
                 box, share = augmentation.move(view, frame.box)
                 assert torch.allclose(part.boxes[number, index], torch.tensor(box))
                 assert part.seen[number, index] == (share >= 0.5)
+
+
+def test_features_are_what_they_were_bit_for_bit(small_split: Split, tmp_path: Path) -> None:
+    """One picture at a time, channels last: other batches and layouts add up to other last digits.
+
+    The figures are those of the bank before its rows were found by content."""
+    train = features(load(small_split, tmp_path).train)
+    assert train.double().mean((1, 2, 3, 4)).tolist() == pytest.approx([0.29795690, 0.23005711, 0.22076740, 0.21403523])
+    assert train[3, 7, 0, 2, 3].item() == pytest.approx(0.67408276)
+    backbone = backbones.build("squeezenet1_1", "grid").to(memory_format=torch.channels_last)
+    preprocessing = Preprocessing((64, 48))
+    for index, frame in enumerate(small_split.train):
+        for number in range(4):
+            shown = augmentation.view(frame.picture.content, number)
+            picture = augmentation.apply(shown, preprocessing.decode(frame.path).float() / 255)
+            normal = preprocessing.normalise(picture[None]).contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode():
+                assert torch.equal(train[number, index], backbone(normal)[0])
 
 
 def test_shapes_labels_and_classes(small_split: Split, tmp_path: Path) -> None:
@@ -105,6 +122,88 @@ def test_more_views_are_appended_and_fewer_are_a_part_of_what_is_there(small_spl
     assert torch.equal(features(few.train), features(again.train))
     at_once = load(small_split, tmp_path / "at once", views=5)
     assert torch.equal(features(many.train), features(at_once.train))
+
+
+@pytest.mark.parametrize("normalisation", ["imagenet", "frames"])
+def test_another_split_of_the_same_frames_finds_its_features(
+    small_split: Split, tmp_path: Path, normalisation: str
+) -> None:
+    recipe = RECIPE.override({"normalisation": normalisation})
+    load(small_split, tmp_path / "bank", recipe)
+    frames = small_split.train + small_split.val
+    everything = Split(frames, small_split.val)  # as retraining --on all
+    for split in (Split(frames[4:], frames[:4]), Split(frames[::2], frames[1::2]), everything):
+        other = bank.open_bank(
+            recipe, split, "ab", frames=frames, views=3, source="", folder=tmp_path / "bank", device=CPU
+        )
+        assert other.computed == 0
+        alone = load(split, tmp_path / f"{len(split.train)}{split.train[0].label}", recipe)
+        if normalisation == "imagenet":
+            assert torch.equal(features(other.train), features(alone.train))
+            assert torch.equal(features(other.val), features(alone.val))
+        assert torch.equal(other.train.boxes, alone.train.boxes)
+
+
+def test_more_frames_compute_only_what_is_new(small_split: Split, tmp_path: Path) -> None:
+    few = Split(small_split.train[3:], small_split.val[1:])
+    first = load(few, tmp_path)
+    more = load(small_split, tmp_path)
+    assert (first.computed, more.computed) == (4 * 10, 4 * 4)
+    assert torch.equal(features(more.train)[:, 3:], features(first.train))
+    assert load(few, tmp_path).computed == 0
+
+
+def test_the_same_picture_twice_is_computed_once(small_split: Split, tmp_path: Path) -> None:
+    twice = Split((*small_split.train, small_split.train[0]), small_split.val)
+    rows = features(load(twice, tmp_path).train)
+    assert torch.equal(rows[:, 0], rows[:, 10])
+    assert len(table(tmp_path).read_bytes()) == 56 * 512 * 49 * 4
+
+
+def test_frames_are_normalised_by_their_own_statistics_whatever_the_split(small_split: Split, tmp_path: Path) -> None:
+    frames = small_split.train + small_split.val
+    recipe = replace(RECIPE, normalisation="frames")
+    means = [load(split, tmp_path, recipe).mean for split in (small_split, Split(frames, ()))]
+    assert means[0] == means[1]
+    assert means[0] == load(Split(frames, small_split.val), tmp_path, replace(RECIPE, normalisation="data")).mean
+
+
+def test_a_picture_that_changed_since_it_was_read_is_refused(small_split: Split, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (80, 60), (1, 2, 3)).save(path)
+    split = Split((*small_split.train[:4], Frame(look_at(path), "a", (0, 0, 1, 1))), small_split.val)
+    content = path.read_bytes()
+    Image.new("RGB", (80, 60), (1, 2, 4)).save(path)
+    with pytest.raises(OutsideError) as refused:
+        load(split, tmp_path / "bank")
+    assert str(refused.value) == f"{path} changed since it was read; start again"
+    path.write_bytes(content)
+    assert load(split, tmp_path / "bank").computed > 0
+    path.unlink()
+    assert load(split, tmp_path / "bank").computed == 0  # its features are there
+
+
+def test_a_gpu_gets_a_copy_of_the_rows_that_a_part_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank, "BATCH", 4)
+    rows, index = torch.rand(20, 2, 3, 3), torch.tensor([[19, 3, 7, 3], [0, 4, 11, 19]])
+    copy, new = bank._copied(rows, index, CPU)
+    assert len(copy) == 6
+    assert torch.equal(copy[new], rows[index])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_on_a_gpu_a_row_does_not_depend_on_what_else_is_computed(small_split: Split, tmp_path: Path) -> None:
+    frames, device = small_split.train + small_split.val, torch.device("cuda")
+    few = Split(small_split.train[3:], small_split.val[1:])
+    parts = []
+    for name, splits in (("at once", [small_split]), ("in turn", [few, small_split])):
+        for split in splits:
+            used = frames if split is small_split else split.train + split.val
+            opened = bank.open_bank(
+                RECIPE, split, "ab", frames=used, views=3, source="", folder=tmp_path / name, device=device
+            )
+        parts.append(opened.train)
+    assert torch.equal(*map(features, parts))
 
 
 @pytest.mark.parametrize(
@@ -182,17 +281,18 @@ def test_an_object_that_has_left_the_view_is_not_seen(small_split: Split, tmp_pa
 
 def test_progress_comes_to_its_total(small_split: Split, tmp_path: Path) -> None:
     said: list[tuple[str, int, int]] = []
-    bank.load(
-        small_split,
-        ("a", "b"),
+    bank.open_bank(
         RECIPE,
+        small_split,
+        "ab",
+        frames=small_split.train + small_split.val,
         views=3,
         source="nowhere",
         folder=tmp_path,
         device=CPU,
         progress=lambda what, done, total: said.append((what, done, total)),
     )
-    assert said == [*(("training features", done, 40) for done in (10, 20, 30, 40)), ("validation features", 4, 4)]
+    assert said == [("features", 32, 56), ("features", 56, 56)]
 
 
 @pytest.mark.parametrize("kind", ["cut", "png", "empty", "gone"])
@@ -251,12 +351,21 @@ def test_a_large_picture_is_read_without_a_warning_and_a_bomb_is_refused(
 
 
 @pytest.mark.parametrize(
-    "damage", ["no features", "half the features", "half a row", "an empty rows.index", "no rows.index"]
+    "damage",
+    [
+        "no features",
+        "half the features",
+        "half a row",
+        "an empty rows.index",
+        "no rows.index",
+        "half a record",
+        "no record of the last rows",
+    ],
 )
 def test_a_damaged_bank_is_mended(small_split: Split, tmp_path: Path, damage: str) -> None:
     load(small_split, tmp_path)
     path = table(tmp_path)
-    whole = path.read_bytes()
+    whole, index = path.read_bytes(), path.parent / "rows.index"
     if damage == "no features":
         path.unlink()
     elif damage == "half the features":
@@ -264,12 +373,31 @@ def test_a_damaged_bank_is_mended(small_split: Split, tmp_path: Path, damage: st
     elif damage == "half a row":
         path.write_bytes(whole[:-1000])
     elif damage == "an empty rows.index":
-        (path.parent / "rows.index").write_text("")
+        index.write_text("")
+    elif damage == "no rows.index":
+        index.unlink()
     else:
-        (path.parent / "rows.index").unlink()
+        index.write_bytes(index.read_bytes()[: -18 if damage == "half a record" else -36 * 5])
     found = load(small_split, tmp_path)
     assert path.read_bytes() == whole
     assert found.train.rows.numpy().tobytes() == whole
+
+
+def test_the_index_grows_only_after_the_features_reached_the_disk(
+    small_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, int]] = []
+
+    def sync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        synced.append((path.name, path.stat().st_size))
+        if path.name == "features.f32":
+            assert path.with_name("rows.index").stat().st_size < 36 * synced[-1][1] / (4 * 512 * 49)
+
+    monkeypatch.setattr("os.fsync", sync)
+    load(small_split, tmp_path)
+    assert [name for name, _ in synced] == ["features.f32", "rows.index"] * 2
+    assert [size for _, size in synced[2:]] == [56 * 4 * 512 * 49, 56 * 36]
 
 
 # A child of this is forked for each build, so that importing torch is paid for once.

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from milair import MilairError
-from milair.frames import KINDS, TRAIN, VALIDATION, duplicates, sample
+from milair import MilairError, data
+from milair.frames import KINDS, OBJECTS, TRAIN, VALIDATION, duplicates, sample
 from milair.frames.frame import Frame, class_order
 from milair.frames.pictures import look_at
 from milair.frames.read import read
@@ -51,6 +51,12 @@ def test_frames_of_one_class_can_be_split(tmp_path: Path, kind: str) -> None:
     halves = split(frames, kind)
     assert (len(halves.train), len(halves.val)) == (6, 2)
     assert set(halves.train) | set(halves.val) == set(frames)
+
+
+def test_the_command_line_takes_every_kind_and_every_fate_of_objects() -> None:
+    for option, choices in (("--split", KINDS), ("--objects", OBJECTS)):
+        for choice in choices:
+            assert choice in vars(data.arguments().parse_args(["check", ".", option, choice])).values()
 
 
 def test_too_few_frames_for_a_grouped_split(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_show_tells_the_state_the_settings_the_best_and_what_is_next(
         *("  alpha              0.5 to 0.9", "  cls_head.widths    4, 8, 16, 8-8", f"{NAME}: 2 complete"),
     ):
         assert f"\n{line}\n" in out
-    assert "score of having learned nothing: 0." in out
+    assert "chance baseline: 0." in out
     retrain, predict, dashboard = map(shlex.split, out.split("\nnext\n")[1].splitlines())
     assert retrain[2:5] == ["milair.retrain", "--study", NAME]
     assert retrain[5:] == ["--studies", str(folder / "studies"), "--bank", str(folder / "bank")]
@@ -174,7 +174,7 @@ def test_show_does_without_frames_that_moved_or_changed(folder: Path, capsys: py
         found.set_user_attr(study.SETTINGS, settings | change)
         assert run(folder, "show", NAME) == 0
         out = capsys.readouterr().out
-        assert "learned nothing" not in out
+        assert "chance baseline" not in out
         assert "milair.retrain" in out
         assert "milair.predict" not in out
 

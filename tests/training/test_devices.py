@@ -5,7 +5,7 @@ import torch
 
 from milair.errors import MilairError, UsageError
 from milair.training import devices
-from milair.workers.supervisor import names
+from milair.workers.local import names
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from milair.workers.supervisor import names
 def test_devices_are_named_or_found(
     monkeypatch: pytest.MonkeyPatch, asked: str, each: int, gpus: int, found: list[str]
 ) -> None:
+    monkeypatch.setattr(devices, "CDLL", str)  # a driver is installed
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert devices.places(asked, each) == found
 
@@ -32,7 +33,7 @@ def test_what_is_no_device_is_refused(asked: str) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(MilairError, match=r"cuda:99 is not to be had here; there are \d+ GPUs"):
+    with pytest.raises(MilairError, match=r"cuda:99 is not available; this machine has \d+ GPUs"):
         devices.open_device("cuda:99")
 
 

@@ -1,12 +1,11 @@
 """What annotation files state, row by row, and what becomes of a row: the frame of a picture, or a fault."""
 
-from __future__ import annotations
-
 import codecs
 import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,11 +121,10 @@ def there(file: Path) -> list[Path]:
 
 def holds(file: Path, *words: str) -> bool:
     """Whether words stand in a file, in UTF-8 or UTF-16; what cannot be read is left to the reader to name."""
-    try:
+    with suppress(Fault):
         data = content(file).replace(b"\0", b"")
-    except Fault:
-        return True
-    return all(word.encode() in data for word in words)
+        return all(word.encode() in data for word in words)
+    return True
 
 
 def content(file: Path) -> bytes:

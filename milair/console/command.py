@@ -1,0 +1,97 @@
+"""Running a command: signals, exit statuses, and errors as one line. Light to import."""
+
+import os
+import signal
+import sys
+import threading
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from milair.errors import MilairError, UsageError, first_line, what_failed
+
+if TYPE_CHECKING:
+    from milair.console.progress import Progress
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+def command(
+    arguments: Callable[[], ArgumentParser],
+) -> Callable[[Callable[[Namespace, "Progress"], None]], Callable[..., int]]:
+    """Make a command's main function of what it does with its options and a console, and of its options' parser.
+
+    `main(words)` runs it and returns its exit status, `main()` with the words of the command line.
+    The console writes to stdout; to stderr, where `--json` asks for nothing else on stdout."""
+
+    def decorate(act: Callable[[Namespace, "Progress"], None]) -> Callable[..., int]:
+        def main(argv: Sequence[str] | None = None) -> int:
+            return _run(act, arguments().parse_args(argv))
+
+        return main
+
+    return decorate
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once: taking torch apart takes seconds, and nothing is left to save."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(status)
+
+
+def _run(act: Callable[[Namespace, "Progress"], None], options: Namespace) -> int:
+    """Turn what went wrong into one line and an exit status."""
+    from milair.console.progress import Progress
+
+    stream = sys.stderr if getattr(options, "json", False) else sys.stdout
+    try:
+        with _interruptible(), closing(Progress(stream)) as console:
+            act(options, console)
+        return DONE
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt as interrupt:
+        print("milair: interrupted", file=sys.stderr)
+        return interrupt.args[0] if interrupt.args else INTERRUPTED
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"milair: {_line(error)}", file=sys.stderr)
+        return WRONG_USE if isinstance(error, UsageError) else FAILED
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A block that SIGTERM and SIGHUP end as Ctrl-C does, so that a trial in hand goes back to the queue.
+
+    In a notebook, and where `nohup` says otherwise, all stays as it was after it."""
+    numbers = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))  # Windows has no SIGHUP
+    main_thread = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    handled = {number for number in numbers if main_thread and signal.getsignal(number) is signal.SIG_DFL}
+    try:
+        for number in handled:
+            signal.signal(number, _interrupt)
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise KeyboardInterrupt(128 + number)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, MilairError):
+        return str(error)
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written
+        return what_failed(error)
+    if type(error).__module__.partition(".")[0] in ("optuna", "sqlalchemy"):  # a server that fails, a full disk
+        from milair.study import storage
+
+        return f"the database of studies: {storage.reason(error)}"
+    return f"{type(error).__name__}: {first_line(error)} (--debug shows where)"

@@ -1,0 +1,130 @@
+"""Options that commands share: names, types, choices and defaults, each in one place. Light to import."""
+
+import shutil
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from milair import __version__
+from milair.errors import UsageError
+from milair.features.quota import QUOTA
+from milair.frames import KINDS, OBJECTS
+
+SAMPLERS = ("tpe", "random", "grid")  # the first is the default
+PRUNERS = ("median", "asha", "hyperband", "none")
+STUDIES = Path("studies")
+AUTO = "auto"
+
+
+def parser(command: str, description: str, example: str) -> ArgumentParser:
+    """A parser with the options of every command; its help ends with an example."""
+    added = ArgumentParser(
+        prog=f"python -m milair.{command}",
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    added.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    added.add_argument("--version", action="version", version=f"milair {__version__}")
+    return added
+
+
+def add_studies(parser: ArgumentParser) -> None:
+    """Where studies and features are kept."""
+    parser.add_argument("--studies", type=Path, default=STUDIES, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--storage", metavar="URL", help="SQLAlchemy URL; default: milair.db in --studies")
+    parser.add_argument(
+        "--bank", type=Path, metavar="DIR", help="features kept on disk; default: the user's cache folder"
+    )
+    parser.set_defaults(bank_quota=QUOTA, devices=AUTO)  # of commands that do not compute
+
+
+def add_places(parser: ArgumentParser, *, several: bool = False) -> None:
+    """Where things are kept, and where they are computed: on one device, or on several."""
+    add_studies(parser)
+    parser.add_argument(
+        "--bank-quota",
+        type=float,
+        default=QUOTA,
+        metavar="GB",
+        help="room for all banks; old ones go first; default: %(default)g",
+    )
+    add_device(parser, several=several)
+
+
+def add_device(parser: ArgumentParser, *, several: bool = False) -> None:
+    """The device to compute on, or several."""
+    names = "auto (all GPUs, else the CPU), or names such as cuda:0,cuda:1" if several else "auto, cpu or cuda:N"
+    metavar = "DEVICES" if several else "DEVICE"
+    parser.add_argument("--devices", default=AUTO, metavar=metavar, help=f"{names}; default: %(default)s")
+
+
+def add_frames(parser: ArgumentParser) -> None:
+    """How frames are read and split. What is left out is as in the study, else the first choice."""
+    parser.add_argument(
+        "--objects",
+        choices=OBJECTS,
+        help=f"of a frame with several objects take the largest, skip the frame, or call it an error; "
+        f"default: {OBJECTS[0]}",
+    )
+    parser.add_argument(
+        "--split",
+        choices=KINDS,
+        help=f"by class; by class with near-duplicates on one side; as the data say; "
+        f"default: {KINDS[2]} if they say it, else {KINDS[0]}",
+    )
+
+
+def keywords(options: Namespace) -> dict[str, Any]:
+    """Options as the arguments of the function that a command calls."""
+    return {name: value for name, value in vars(options).items() if name != "debug"}
+
+
+def storage_url(options: Namespace) -> str:
+    """The database that the options name."""
+    from milair.study import storage
+
+    return str(options.storage or storage.default_url(options.studies))
+
+
+def place_options(options: Namespace) -> list[str]:
+    """The options by which another command finds the same study, bank and device, as words."""
+    from milair.study import storage
+
+    values = {
+        "--studies": None if options.studies == STUDIES else options.studies,
+        "--storage": options.storage and storage.shown(options.storage),
+        "--bank": options.bank,
+        "--bank-quota": None if options.bank_quota == QUOTA else options.bank_quota,
+        "--devices": None if options.devices == AUTO else options.devices.split(",")[0],
+    }
+    return [str(word) for option, value in values.items() if value is not None for word in (option, value)]
+
+
+def program(name: str) -> str:
+    """How to call a program of this environment from here: by its name, if that is what the shell would find."""
+    path = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(path):
+        return name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """`field=value` options as a dictionary. UsageError names one without `=`."""
+    for text in texts:
+        if "=" not in text:
+            raise UsageError(f"{option} {text}: it must be field=value, such as {option} backbone=resnet18")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def whole(low: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low`."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise ArgumentTypeError(f"'{text}' is not a whole number from {low}")
+        return int(text)
+
+    return parse
