@@ -21,7 +21,6 @@ import optuna
 import psutil
 import pytest
 import tiny
-from optuna.trial import TrialState
 from sqlalchemy import text
 
 from milair import space

@@ -218,18 +218,18 @@ for number in range(first, first + 8):
 
 def test_what_other_programs_queue_and_note_during_a_search_is_kept(tmp_path: Path) -> None:
     place, length = Place(tmp_path), ("--devices", "cpu,cpu", "--set", "epochs=20", "--set", "patience=20")
-    with place.search(*length, "--trials", "40") as search:
+    with place.search(*length, "--trials", "24") as search:
         assert until(lambda: place.states()["RUNNING"] or search.over)
-        others = [[sys.executable, "-c", OTHER, place.url, STUDY, str(first)] for first in (0, 100)]
+        others = [[sys.executable, "-c", OTHER, place.url, STUDY, str(first)] for first in (0, 200)]
         programs = [subprocess.Popen(command) for command in others]
         assert [program.wait() for program in programs] == [0, 0]
         assert search.end() == 0, search.errors
     waiting = place.states()["WAITING"]
-    assert sum(place.states().values()) == 40 + waiting
-    with place.search(*length, "--trials", str(40 + waiting)) as search:
+    assert sum(place.states().values()) == 24 + waiting
+    with place.search(*length, "--trials", str(24 + waiting)) as search:
         assert search.end() == 0, search.errors
-    assert_whole(place.trials(), 40 + waiting)
-    queued = [*range(8), *range(100, 108)]
+    assert_whole(place.trials(), 24 + waiting)
+    queued = [*range(8), *range(200, 208)]
     alphas = [trial.params["alpha"] for trial in place.trials() if "fixed_params" in trial.system_attrs]
     assert all(alphas.count(0.6 + number / 1000) == 1 for number in queued)
     notes = place.study().user_attrs
