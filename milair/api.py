@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import TrialState
 
 from milair import __version__
 from milair import space as spaces_
@@ -103,6 +104,8 @@ def search(
                 console.say("\n         ".join(lines))
             if numbers := queue.put_back(hold):
                 console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
+            if numbers := [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]:
+                console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
             pinned = queue.queue_first(session, without["backbone"])
             if trials is None:
                 trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS

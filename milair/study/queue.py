@@ -14,7 +14,6 @@ from milair.study.objective import PINNED
 from milair.study.results import finished, stored_settings
 from milair.study.samplers import Parameters
 from milair.study.session import Session
-from milair.study.storage import of
 
 _COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
 
@@ -61,12 +60,12 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> No
 
 def put_back(hold: Hold, dry_run: bool = False) -> list[int]:
     """Let trials of searches that have died wait again; the numbers of these. Those of other programs stay."""
-    base, numbers = of(hold.study), []
+    numbers = []
     for trial in hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if {SEARCH, "worker"} & set(trial.user_attrs):  # an older milair signed by its workers
+        if trial.user_attrs.get(SEARCH) or "worker" in trial.user_attrs:  # an older milair signed by its workers
             numbers.append(trial.number)
             if not dry_run:
-                base.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                hold.put_back(trial)
     return numbers
 
 
