@@ -246,7 +246,7 @@ def objective(
 
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split."""
     session = open_session(_space(space, spaces), None, data=data, **choices)
-    return Objective(session, _trainer(session, device, bank).train)
+    return Objective(session, _trainer(session, device, bank))
 
 
 def _space(name: str, folder: Path | None) -> spaces_.Space:

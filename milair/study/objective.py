@@ -4,7 +4,7 @@ study.optimize(objective("heads", data="my/frames"), n_trials=20)
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import Lock
@@ -31,7 +31,7 @@ class Objective:
     """objective(trial) -> score, from 0 to 1: (mean IoU + accuracy) / 2 at the epoch of the lowest validation loss."""
 
     session: Session
-    train: Callable[[Recipe], Iterator[News]] | None = None  # None: a search has workers for that
+    trainer: Any = None  # of training/trainer.py; a search has workers for that
     writes: Callable[[], object] = lambda: None  # called before a report; what it raises ends the trial
     _busy: Lock = field(default_factory=Lock, repr=False)
 
@@ -44,8 +44,7 @@ class Objective:
             raise MilairError("one objective trains one trial at a time: study.optimize(…, n_jobs=1)")
         try:
             steps = self.steps(trial)
-            assert self.train is not None
-            for news in self.train(next(steps)):
+            for news in self.trainer.train(next(steps)):
                 steps.send(news)
             steps.send(None)
         except StopIteration as end:
