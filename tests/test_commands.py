@@ -90,8 +90,12 @@ def test_a_model_predicts_what_its_training_measured(searched: Path) -> None:
 
 
 def test_retraining_with_seeds_and_on_all_frames(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert retrain.main(["--study", "tiny", "--seeds", "2", *places(searched)]) == 0
+    words = ["--study", "tiny", "--seeds", "2", "--out", str(searched / "two"), *places(searched)]
+    assert retrain.main(words) == 0
     assert "score over 2 seeds: mean 0." in capsys.readouterr().out
+    models = [json.loads((searched / name / "model.json").read_text()) for name in ("two", "two-seed33")]
+    assert [model["recipe"]["seed"] for model in models] == [32, 33]  # both are kept
+    assert models[0]["validation"] != models[1]["validation"]
     assert retrain.main(["--study", "tiny", "--on", "all", "--out", str(searched / "all"), *places(searched)]) == 0
     about = json.loads((searched / "all" / "model.json").read_text())
     assert about["trained_on"] == "all"
