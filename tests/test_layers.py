@@ -12,7 +12,7 @@ from milair.__main__ import COMMANDS
 
 ROOMS = ["values", "frames", "model", "features", "training", "study", "beside", "commands"]  # a room imports downwards
 BESIDE = {"workers", "reporting", "console"}  # and these three not each other
-VALUES = {"boxes", "errors", "recipe", "runs", "space"}  # files without a folder, as the commands are
+VALUES = {"boxes", "errors", "recipe", "space"}  # files without a folder, as the commands are
 HEAVY = ("torch", "torchvision", "optuna", "sqlalchemy", "pandas", "numpy", "sklearn", "scipy")
 HEAVY_TO_HELP = (*HEAVY, "pydantic", "rich")
 FOLDER = Path(milair.__file__).parent

@@ -70,8 +70,14 @@ def look_at_all(
             if progress and len(new) > _FEW and (done % _FEW == 0 or done == len(new)):
                 progress("pictures checked", done, len(new))
     if remember and new:
-        whole = [picture for path in new if isinstance(picture := pictures[path], Picture)]
-        _keep(remember, [(str(folder), str(it.path), *(stamps[it.path] or ()), *astuple(it)[1:]) for it in whole])
+        _keep(
+            remember,
+            [
+                (str(folder), str(path), *its_stamp, *astuple(picture)[1:])
+                for path in new
+                if isinstance(picture := pictures[path], Picture) and (its_stamp := stamps[path])
+            ],
+        )
     return [pictures[path] for path in paths]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from milair.frames import OBJECTS, TEST, readers
 from milair.frames.frame import Frame, Frames, stamps
-from milair.frames.pictures import PICTURES, Picture, Progress, Unreadable, look_at_all
+from milair.frames.pictures import PICTURES, Picture, Progress, Unreadable, look_at_all, stamp
 from milair.frames.readers import tables
 from milair.frames.readers.rows import CONTROL, Fault, Row, each, there
 
@@ -45,11 +45,10 @@ def check(
     rows = each([layout], lambda layout: layout.rows(folder, files))
     located = list(each(rows, lambda row: [(row, _locate(row, folder, listed))]))
     paths = list(dict.fromkeys(item[1] for item in located if not isinstance(item, Fault)))
-    state = stamps(folder, (), paths) | state
+    state |= {path: stamp(path) for path in paths}
     pictures = dict(zip(paths, look_at_all(paths, folder, remember, progress), strict=True))
     parts, faults = _own_parts(folder, own, located)
-    frames, unlabelled, bad = _gather(located, pictures, parts, objects)
-    faults += bad
+    frames, unlabelled = _gather(located, pictures, parts, objects, faults)
     labelled = [
         max(several, key=lambda frame: frame.area) for several in frames if objects != "skip" or len(several) == 1
     ]
@@ -130,11 +129,11 @@ def _gather(
     pictures: Mapping[Path, Picture | Unreadable],
     parts: Mapping[Path, str | None],
     objects: str,
-) -> tuple[list[list[Frame]], tuple[Path, ...], list[Fault]]:
-    """Pictures without a fault, each as the frames of its objects; those without objects; and the faults."""
+    faults: list[Fault],
+) -> tuple[list[list[Frame]], tuple[Path, ...]]:
+    """Pictures without a fault, each as the frames of its objects, and those without objects. Adds to `faults`."""
     frames: dict[Path, list[Frame]] = defaultdict(list)
     unlabelled: dict[Path, str] = {}
-    faults: list[Fault] = []
     bad: set[Path] = set()
     for item in located:
         if isinstance(item, Fault):
@@ -147,9 +146,10 @@ def _gather(
                 if path not in bad:
                     raise Fault(row.where, f"{path} {picture}")
             elif row.box is not None:
-                frames[path].append(row.frame(picture, parts.get(path, row.part)))
+                frame = row.frame(picture, parts.get(path, row.part))
+                frames[path].append(frame)
                 for earlier in frames[path][:-1]:
-                    _compare(frames[path][-1], earlier, objects)
+                    _compare(frame, earlier, objects)
             elif path in unlabelled:
                 raise Fault(row.where, f"{path.name} is in {unlabelled[path]} already")
             else:
@@ -157,8 +157,8 @@ def _gather(
         except Fault as fault:
             faults.append(fault)
             bad.add(path)
-    good = [several for path, several in frames.items() if path not in bad and several]
-    return good, tuple(path for path in unlabelled if path not in bad), faults
+    good = [several for path, several in frames.items() if path not in bad]
+    return good, tuple(path for path in unlabelled if path not in bad)
 
 
 def _compare(frame: Frame, earlier: Frame, objects: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 
-_TYPES = {".svg": "image/svg+xml", ".jpeg": "image/jpeg", ".png": "image/png"}
+_TYPES = {".svg": "image/svg+xml", ".jpeg": "image/jpeg"}
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c1e21; background: #fff; margin: 0 auto; max-width: 1180px;
@@ -24,9 +25,11 @@ th, td { padding: .32em .6em; text-align: left; vertical-align: top; border-bott
 th { border-bottom: 2px solid #c5cbd3; } tbody tr:hover { background: #f5f7fa; }
 td[style*=left] { min-width: 8rem; } td[style*=right] { white-space: nowrap; } th { vertical-align: bottom; }
 img { max-width: 100%; height: auto; display: block; }
-.frames p { max-width: none; display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); }
+.frames { display: grid; gap: 14px 10px; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); }
+.frames p { margin: 0; font-size: .84rem; }
 details { margin: .25em 0; } summary { cursor: pointer; font-variant-numeric: tabular-nums; }
 code { font-size: .9em; background: #f2f4f7; padding: .1em .3em; border-radius: 3px; }
+pre { overflow-x: auto; font-size: .8rem; line-height: 1.3; } pre code { background: none; padding: 0; }
 @media (max-width: 600px) { body { font-size: 15px; padding: 0 12px 40px; } }
 """
 
@@ -38,6 +41,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], text: int = 1) 
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _cell(value: Any) -> str:
+    return "" if value is None else escape(str(value), quote=False).replace("|", "\\|").replace("\n", " ")
+
+
+def folded(title: str, markdown: str, opened: bool = False) -> str:
+    """Markdown that a click on its title unfolds."""
+    return f"<details{' open' * opened}><summary>{escape(title)}</summary>\n\n{markdown}\n\n</details>"
+
+
 def plain(value: float | None, digits: int = 3) -> str | None:
     return None if value is None else f"{value:.{digits}f}"
 
@@ -46,18 +58,14 @@ def millions(count: int) -> str:
     return f"{count / 1e6:.2f} M"
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else _escaped(str(value)).replace("|", "\\|").replace("\n", " ")
-
-
 def to_html(markdown: str, title: str, folder: Path) -> str:
     """The page; pictures are read from `folder`, to which their places in the Markdown are relative."""
     reader = MarkdownIt("commonmark", {"html": True}, renderer_cls=_Renderer).enable("table")
-    body = reader.render(markdown, {"folder": folder})
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"{reader.render(markdown, {'folder': folder})}</body>\n</html>\n"
     )
 
 
@@ -75,7 +83,3 @@ class _Renderer(RendererHTML):
         inside = base64.b64encode(path.read_bytes()).decode()
         tokens[index].attrSet("src", f"data:{_TYPES[path.suffix]};base64,{inside}")
         return super().image(tokens, index, options, env)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,249 +1,246 @@
-"""The sections of a report, as Markdown: what was found first, then the tables and pictures that it rests on."""
+"""A report: its sections as Markdown, the result first, then the tables and pictures that it rests on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from statistics import mean
+from typing import Any
 
-from optuna.trial import FrozenTrial
+import torch
+import torchinfo
 
-from milair.model import heads, layers
+from milair import __version__
+from milair.errors import UsageError
+from milair.model import backbones, heads
 from milair.recipe import Recipe, describe
-from milair.reporting import comparisons
-from milair.reporting.evidence import INTERVAL, LEVEL, Evidence, scores
-from milair.reporting.page import millions, plain, table
-from milair.runs import Run
-from milair.study import results as study
+from milair.reporting.evidence import Evidence, predictions
+from milair.reporting.page import folded, millions, plain, table, to_html
 from milair.study.results import duration
-from milair.study.session import Settings
-from milair.training import metrics, plots
+from milair.training import plots
+from milair.training.chance import chance_baseline
 
 _FRAMES = 10  # validation frames that are shown
 _TOP = 10
-_SHARED = 10  # complete trials, before their differences are shared out among what was varied
+_ENOUGH = 10  # complete trials, before their differences are shared out among what was varied
 
 
-def report(evidence: Evidence, other: Evidence | None, folder: Path, version: str) -> str:
-    """All of it; pictures are written into `folder`."""
-    parts = [
-        _head(evidence, version),
+def write(folder: Path, session: Any, against: Any = None) -> Path:
+    """Write a study's report.md and report.html, with their pictures, into `folder`. Returns the page's path.
+
+    `session` and `against`, another study's to compare with, are what an Evidence takes. UsageError if they differ in
+    frames or split."""
+    evidence, other = Evidence(session), Evidence(against) if against else None
+    if other and any(getattr(evidence.settings, n) != getattr(other.settings, n) for n in ("fingerprint", "split")):
+        raise UsageError(f"--against {other.name}: its training or validation frames are not those of {evidence.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [
+        _head(evidence),
         _best(evidence),
-        comparisons.chapters(evidence),
-        comparisons.claims(evidence) if evidence.space.claims else "",
-        comparisons.linear_and_conv(evidence),
-        comparisons.against(evidence, other, folder) if other else "",
+        *(section(evidence, folder) for section in evidence.space.sections),
+        _against(evidence, other, folder) if other else "",
         _importances(evidence),
         _batch_sizes(evidence),
         _frames(evidence, folder),
         _layers(evidence),
         _curves(evidence, folder),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    text, page = "\n\n".join(filter(None, sections)) + "\n", folder / "report.html"
+    page.with_suffix(".md").write_text(text, encoding="utf-8")
+    page.write_text(to_html(text, f"{evidence.name}, a report of milair", folder), encoding="utf-8")
+    return page
 
 
-def _head(evidence: Evidence, version: str) -> str:
-    trials = study.finished(evidence.study)
-    complete = sum(map(len, evidence.trials.values()))
-    split, best = evidence.split, evidence.best
-    score = mean(scores(evidence.trials[best]))
-    found = f"The highest score, **{score:.4f}**"
-    if evidence.knows(best):
-        found += f" ({INTERVAL} {evidence.noise.score(best).span})"
-    lines = [
-        f"# {evidence.study.study_name}",
-        evidence.space.question,
-        f"- {found}, is that of {evidence.what(best)}. {_rivals(evidence)}It was picked, and so was the epoch, on "
-        "the very frames that it is judged by: expect less on others.",
-        f"- Having learned nothing scores {metrics.learned_nothing(split):.4f}.",
-        f"- {_spread(evidence)}",
-    ]
-    if evidence.space.claims:
-        lines.append(f"- {comparisons.said(evidence)}")
-    lines.append(
-        f"- {len(trials)} trainings ({complete} complete, {len(trials) - complete} pruned) in "
-        f"{duration(evidence.seconds())} on {_devices(evidence)}; {len(split.train)} frames to learn from, "
-        f"{len(split.val)} to judge by ({evidence.settings.split_kind} split). "
-        f"{_settings(evidence.settings)} milair {version}."
+def _head(evidence: Evidence) -> str:
+    best, split, noise = evidence.best, evidence.split, evidence.noise
+    count, complete = len(evidence.finished), len(evidence.complete)
+    span = (
+        f" ({evidence.level:.0%} interval {noise.score(best, evidence.level).span})" if best in noise.outcomes else ""
     )
-    return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
-
-
-def _settings(settings: Settings) -> str:
-    fixed = "".join(f", {name} {value}" for name, value in settings.overrides.items())
-    return f"Every bank holds {settings.views} views{fixed}."
-
-
-def _rivals(evidence: Evidence) -> str:
-    """Among how many recipes the best one is."""
-    known, rivals = len(evidence.noise.outcomes), len(evidence.rivals)
-    if known < 2:
-        return ""
-    if rivals == known:
-        return f"None of the {known} recipes can be ruled out as the best. "
-    return f"The best one is among {rivals} of the {known} recipes, with {LEVEL:.0%}. "
+    known, rivals = len(noise.outcomes), len(evidence.rivals)
+    ruled_out = (
+        f"None of the {known} recipes can be ruled out as the best. "
+        if rivals == known
+        else f"With {evidence.level:.0%}, the best recipe is among {rivals} of the {known} recipes. "
+    )
+    fixed = "".join(f", {name} {value}" for name, value in evidence.settings.overrides.items())
+    devices = {(kept["name"], kept["threads"]) for kept in (trial.user_attrs["device"] for trial in evidence.complete)}
+    listed = (f"{name} with {threads} thread{'s' * (threads > 1)}" for name, threads in sorted(devices))
+    lines = [
+        f"**{evidence.mean(best, 'score'):.4f}**{span} is the highest score: {evidence.what(best)}. "
+        f"{ruled_out if known > 1 else ''}The recipe and its epoch were chosen on the validation frames: expect less "
+        "on other frames.",
+        f"{chance_baseline(split):.4f} is the chance baseline: the most frequent class and the mean box.",
+        f"One frame is {1 / len(split.val):.1%} of accuracy. {_spread(evidence)}",
+        f"{count} trainings ({complete} complete, {count - complete} pruned) took {duration(evidence.seconds())} on "
+        f"{' and '.join(listed)}.",
+        f"{len(split.train)} training and {len(split.val)} validation frames ({evidence.settings.split_kind} split), "
+        f"{evidence.settings.views} views of each training picture{fixed}. milair {__version__}.",
+    ]
+    return "\n".join([f"# {evidence.name}\n", f"{evidence.space.question}\n", *(f"- {line}" for line in lines)])
 
 
 def _spread(evidence: Evidence) -> str:
-    deviation, freedom = evidence.noise.spread if evidence.noise.outcomes else (0.0, 0)
-    frames = f"One frame is {1 / len(evidence.split.val):.1%} of accuracy"
+    deviation, freedom = evidence.noise.spread
     if not freedom:
-        return f"{frames}. No recipe was trained with two seeds: intervals are of these models, not of their recipes."
+        return "No recipe was trained with two seeds: intervals are of these models, not of their recipes."
     several = sum(len(trials) > 1 for trials in evidence.trials.values())
-    pooled = f"{several} recipe{'s' * (several > 1)}, {freedom} degree{'s' * (freedom > 1)} of freedom"
     return (
-        f"{frames}. Over the seeds of one recipe, the score's standard deviation is {deviation:.4f} "
-        f"(pooled over {pooled}); intervals hold that and the frames' own noise."
+        f"Over the seeds of one recipe, the score's standard deviation is {deviation:.4f} (pooled over {several} "
+        f"recipe{'s' * (several > 1)}, {freedom} degree{'s' * (freedom > 1)} of freedom). Intervals hold that and the "
+        "frames' own noise."
     )
 
 
 def _best(evidence: Evidence) -> str:
     """The recipes with the highest scores, and what separates them from the first one."""
-    ranked = sorted(evidence.trials.items(), key=lambda item: -mean(scores(item[1])))[:_TOP]
-    first, *others = [trials[0].params.items() for _, trials in ranked]
+    ranked = sorted(evidence.trials, key=lambda recipe: -evidence.mean(recipe, "score"))[:_TOP]
+    first, *others = [evidence.trials[recipe][0].params.items() for recipe in ranked]
     common = dict(set(first).intersection(*others)) if others else {}
     rows = [
         [
             evidence.what(recipe, common),
-            trials[0].number,
-            f"{mean(scores(trials)):.4f}",
-            len(trials),
-            f"{mean(trial.user_attrs['iou'] for trial in trials):.3f}",
-            f"{mean(trial.user_attrs['accuracy'] for trial in trials):.3f}",
-            millions(heads.size(recipe, len(evidence.classes)).total),
-            f"{mean(scores(trials)) - mean(scores(evidence.trials[evidence.best])):+.4f}",
-            "yes" if recipe in evidence.rivals else "no" if evidence.knows(recipe) else None,
+            evidence.trials[recipe][0].number,
+            f"{evidence.mean(recipe, 'score'):.4f}",
+            len(evidence.trials[recipe]),
+            f"{evidence.mean(recipe, 'iou'):.3f}",
+            f"{evidence.mean(recipe, 'accuracy'):.3f}",
+            millions(evidence.size(recipe).total),
+            f"{evidence.mean(recipe, 'score') - evidence.mean(evidence.best, 'score'):+.4f}",
+            ("yes" if recipe in evidence.rivals else "no") if recipe in evidence.noise.outcomes else None,
         ]
-        for recipe, trials in ranked
+        for recipe in ranked
     ]
-    columns = [
-        "Recipe",
-        "Trial",
-        "Score",
-        "Seeds",
-        "IoU",
-        "Accuracy",
-        "Parameters",
-        "Less the first",
-        f"May be the best ({LEVEL:.0%})",
-    ]
+    columns = ["Recipe", "Trial", "Score", "Seeds", "IoU", "Accuracy", "Parameters", "Less the first"]
     shared = ", ".join(f"{name} {value}" for name, value in sorted(common.items()))
-    note = [f"All of them have {shared}."] if common else []
-    return "\n\n".join(["## The highest scores", *note, table(columns, rows)])
+    return "\n\n".join(
+        [
+            "## The highest scores",
+            *([f"All of them have {shared}."] if common else []),
+            table([*columns, f"May be the best ({evidence.level:.0%})"], rows),
+        ]
+    )
+
+
+def _against(evidence: Evidence, other: Evidence, folder: Path) -> str:
+    """Two searches: their best recipes on the same frames, and what each cost."""
+    both = evidence, other
+    measures: dict[str, Callable[[Evidence], Any]] = {
+        "Trainings": lambda one: len(one.finished),
+        "of them complete": lambda one: len(one.complete),
+        "Passes over the training frames": lambda one: f"{one.progress()[0][-1]:,.0f}",
+        "Time": lambda one: duration(one.seconds()),
+        "Best recipe": lambda one: one.what(one.best),
+        "Its score": lambda one: one.over_seeds(one.best),
+        "Its seeds": lambda one: len(one.trials[one.best]),
+    }
+    plots.progress({one.name: one.progress() for one in both}, folder / "progress.svg")
+    difference = other.less_best(evidence)
+    verdict = "The predictions of their best recipes were not kept, so nothing can be said of their difference."
+    if difference:
+        words = {1: "is better than", 0: "cannot be told from", -1: "is worse than"}[difference.sign]
+        verdict = (
+            f"The best of {other.name} {words} that of {evidence.name}: {difference} ({evidence.level:.0%} interval "
+            "that allows for both having been picked)."
+        )
+    rows = [[name, *map(measure, both)] for name, measure in measures.items()]
+    return "\n\n".join(
+        [
+            f"## {evidence.name} and {other.name}",
+            verdict,
+            table(["", *(one.name for one in both)], rows),
+            "![best score over passes](progress.svg)",
+        ]
+    )
 
 
 def _importances(evidence: Evidence) -> str:
-    count = sum(map(len, evidence.trials.values()))
-    title = "## Importance of what was varied"
-    if count < _SHARED:
-        return f"{title}\n\nOnly from {_SHARED} complete trials on; here they are {count}."
-    by_fanova, by_ped = evidence.importances()
-    names = sorted({*by_fanova, *by_ped}, key=lambda name: (-by_fanova.get(name, 0.0), -by_ped.get(name, 0.0), name))
-    rows = [[name, plain(by_fanova.get(name), 3), plain(by_ped.get(name), 3)] for name in names]
+    title, count = "## Importance of what was varied", len(evidence.complete)
+    if count < _ENOUGH:
+        return f"{title}\n\nOnly from {_ENOUGH} complete trials on; here they are {count}."
+    fanova, ped_anova = evidence.importances()
+    names = sorted({*fanova, *ped_anova}, key=lambda name: (-fanova.get(name, 0.0), -ped_anova.get(name, 0.0), name))
     note = (
-        f"Shares of the differences that {count} complete trials show. fANOVA explains the score everywhere, PED-ANOVA "
-        "what sets the best trials apart; they disagree, and neither knows the noise. fANOVA leaves out what some "
-        "trials lack. Where values were not drawn each for itself, as those of published runs, what changed together "
-        "shares one effect."
+        f"Shares of the differences that {count} complete trials show. fANOVA explains the score everywhere, and "
+        "leaves out parameters that some trials lack. PED-ANOVA explains what sets the best trials apart. Neither "
+        "knows the noise. Parameters that changed together, as in recipes that were not drawn, share one effect."
     )
+    rows = [[name, plain(fanova.get(name)), plain(ped_anova.get(name))] for name in names]
     return "\n\n".join([title, note, table(["Parameter", "fANOVA", "PED-ANOVA"], rows)])
 
 
 def _batch_sizes(evidence: Evidence) -> str:
-    published: dict[int, Run] = {}
-    for run in evidence.space.runs:
-        if {"vram_gb", "ram_gb"} & set(run.figures):
-            published[run.recipe.batch_size] = run
     rows = []
-    classes = len(evidence.classes)
-    for size, trials in evidence.by_batch_size().items():
-        needs = [heads.training_bytes(Recipe.from_json(trial.user_attrs["recipe"]), classes) / 1e6 for trial in trials]
-        memory = [trial.user_attrs["memory"] for trial in trials]
-        views = [_view_seconds(trial, evidence) for trial in trials]
-        figures = published[size].figures if size in published else {}
-        rows.append(
-            [
-                size,
-                len(trials),
-                f"{1000 * min(views):.2f} to {1000 * max(views):.2f}",
-                f"{min(needs):.0f} to {max(needs):.0f}",
-                f"{max(row['ram_MB'] for row in memory) / 1024:.1f}",
-                f"{max(row['vram_MB'] for row in memory) / 1024:.1f}",
-                plain(figures.get("ram_gb"), 1),
-                plain(figures.get("vram_gb"), 1),
-            ]
-        )
+    for size in sorted({recipe.batch_size for recipe in evidence.trials}):
+        kept = [trial.user_attrs for trial in evidence.complete if trial.user_attrs["recipe"]["batch_size"] == size]
+        views = [attrs["epochs"] * attrs["recipe"]["augmentations"] * len(evidence.split.train) for attrs in kept]
+        times = [1000 * attrs["seconds"] / count for attrs, count in zip(kept, views, strict=True)]
+        recipes = [recipe for recipe in evidence.trials if recipe.batch_size == size]
+        needs = [heads.training_bytes(recipe, len(evidence.classes)) / 1e6 for recipe in recipes]
+        ram, vram = (max(attrs["memory"][f"{name}_MB"] for attrs in kept) / 1024 for name in ("ram", "vram"))
+        memory = f"{ram:.1f}", f"{vram:.1f}" if vram else None
+        rows.append([size, len(kept), _span(times, 2), _span(needs, 0), *memory])
     note = (
-        "Time to learn from one view of a picture, over all complete trainings of that batch size, whatever their "
-        "heads. Memory of the heads is computed from them; RAM is the most that a worker held until a training's end."
+        "Time to train on one view of a picture, over all complete trainings of a batch size, whatever their heads. "
+        "Memory of the heads is computed. RAM is the most that a worker held by the training's end."
     )
-    columns = ["Batch", "Trainings", "ms a view", "Heads, MB", "RAM, GB", "VRAM, GB", "Published RAM", "Published VRAM"]
+    columns = ["Batch", "Trainings", "ms a view", "Heads, MB", "RAM, GB", "VRAM, GB"]
     return "\n\n".join(["## Time and memory by batch size", note, table(columns, rows)])
 
 
-def _view_seconds(trial: FrozenTrial, evidence: Evidence) -> float:
-    kept = trial.user_attrs
-    return float(kept["seconds"] / (kept["epochs"] * kept["recipe"]["augmentations"] * len(evidence.split.train)))
+def _span(values: list[float], digits: int) -> str:
+    return " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (min(values), max(values))))
 
 
 def _frames(evidence: Evidence, folder: Path) -> str:
-    """Ten validation frames from the worst to the best found, with the truth and what the best trial says."""
+    """Validation frames from the worst to the best predicted, with the truth and what the best trial predicts."""
     trial = evidence.trials[evidence.best][0]
-    if "answers" not in trial.user_attrs:
+    if not (rows := predictions(trial)):
         return ""
     outcome = evidence.outcome(trial)
-    order = sorted(range(len(outcome)), key=lambda number: float(outcome[number].mean()))
-    shown = [order[round(place * (len(order) - 1) / (_FRAMES - 1))] for place in range(_FRAMES)]
+    order = outcome.mean(1).argsort(kind="stable").tolist()
     pictures = []
-    for number in dict.fromkeys(shown):
-        frame, (label, probability, *box) = evidence.split.val[number], trial.user_attrs["answers"][number]
-        name, overlap = evidence.classes[int(label)], float(outcome[number][0])
+    for number in dict.fromkeys(order[round(place * (len(order) - 1) / (_FRAMES - 1))] for place in range(_FRAMES)):
+        frame, (label, probability, *box) = evidence.split.val[number], rows[number]
         path = folder / "frames" / f"{number}.jpeg"  # names may be equal in two folders, or be no links
-        plots.prediction(frame, name, probability, (box[0], box[1], box[2], box[3]), overlap, path)
-        caption = f"{frame.label}, found {name} with IoU {overlap:.2f}"
-        pictures.append(f"![{caption}](frames/{path.name})")
+        plots.prediction(frame, (box[0], box[1], box[2], box[3]), path)
+        name, overlap = evidence.classes[int(label)], outcome[number, 0]
+        right = (
+            f"{name} {probability:.0%}" if name == frame.label else f"**{name} {probability:.0%}**, is {frame.label}"
+        )
+        pictures.append(f"![{frame.label}](frames/{path.name}) {right}, IoU {overlap:.2f}")
     note = (
-        f"Trial {trial.number}, from the frame that it answers worst to the one that it answers best. "
-        "Green is the truth, red the prediction."
+        f"Predictions of trial {trial.number}, from the worst to the best by IoU and class. The true box is green, the "
+        "predicted one red."
     )
-    inside = "\n".join(pictures)
-    return "\n\n".join(["## Validation frames", note, f'<div class="frames">\n\n{inside}\n\n</div>'])
+    shown = "\n\n".join(pictures)
+    return "\n\n".join(["## Validation frames", note, f'<div class="frames">\n\n{shown}\n\n</div>'])
 
 
 def _layers(evidence: Evidence) -> str:
-    made = layers.table(evidence.best, len(evidence.classes))
-    rows = [[layer.name, f"[-1, {', '.join(map(str, layer.shape))}]", f"{layer.parameters:,}"] for layer in made.layers]
-    listed = table(["Layer (type)", "Output Shape", "Param #"], rows, text=2)
-    return "\n\n".join(
-        [
-            "## Layers of the model with the highest score",
-            "\n".join(f"- {name}: {text}" for name, text in made.sums.items()),
-            f"<details><summary>{len(rows)} layers</summary>\n\n{listed}\n\n</details>",
-        ]
-    )
+    size = evidence.size(evidence.best)
+    title = f"{millions(size.total)} parameters, of which {millions(size.trainable)} are trained"
+    printed = layers(evidence.best, len(evidence.classes))
+    return "\n\n".join(["## Layers of the model with the highest score", folded(title, f"```text\n{printed}\n```")])
+
+
+def layers(recipe: Recipe, classes: int) -> str:
+    """torchinfo's table of a recipe's model. Nothing is computed or loaded: a picture passes on torch's meta device."""
+    model = torch.nn.Sequential(backbones.on_meta(recipe.backbone, recipe.pooling), heads.on_meta(recipe, classes))
+    picture = (1, 3, *reversed(recipe.size))
+    return str(torchinfo.summary(model, input_size=picture, device="meta", depth=9, verbose=0))
 
 
 def _curves(evidence: Evidence, folder: Path) -> str:
     """Loss, accuracy and IoU of every training that ended, each to be unfolded."""
-    parts = []
-    for trial in study.finished(evidence.study):
+    parts = ["## Curves", "The score is that of the lowest validation loss, the dotted line."]
+    for trial in evidence.finished:
         kept = trial.user_attrs
         if "curves" not in kept:
             continue
         path = folder / "curves" / f"trial-{trial.number}.svg"
         plots.curves(kept["curves"], kept["epoch"], path)
-        best = " open" if trial in evidence.trials[evidence.best] else ""
-        what = describe(kept["recipe"], trial.params)
-        title = f"trial {trial.number}, {trial.state.name.lower()}, {trial.value:.4f}: {what}"
+        title = f"trial {trial.number}, {trial.state.name.lower()}, {trial.value:.4f}: "
         picture = f"![curves of trial {trial.number}](curves/{path.name})"
-        parts.append(f"<details{best}><summary>{title}</summary>\n\n{picture}\n\n</details>")
-    note = "The dotted line is the epoch of the lowest validation loss, of which the score is."
-    return "\n\n".join(["## Curves", note, *parts])
-
-
-def _devices(evidence: Evidence) -> str:
-    devices = {
-        f"{device['name']} with {device['threads']} thread{'s' * (device['threads'] > 1)}"
-        for trials in evidence.trials.values()
-        for device in (trial.user_attrs["device"] for trial in trials)
-    }
-    return " and ".join(sorted(devices))
+        opened = trial in evidence.trials[evidence.best]
+        parts.append(folded(title + describe(kept["recipe"], trial.params), picture, opened))
+    return "\n\n".join(parts)

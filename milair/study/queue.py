@@ -30,10 +30,11 @@ def first(space: Space) -> list[Parameters]:
     return parameters
 
 
-def queue_first(study: optuna.Study, space: Space, lacking: Collection[str] = ()) -> int:
+def queue_first(session: Session, lacking: Collection[str] = ()) -> int:
     """Let what the space trains first wait, never pruned, unless it is among the study's trials.
 
     Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now."""
+    study, space = session.study, session.space
     pinned = [parameters for parameters in first(space) if parameters.get("backbone") not in lacking]
     trials = study.get_trials(deepcopy=False)
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
@@ -74,8 +75,6 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
     What this one has already, with the same seed, is not copied: it would count as another seed's.
     `weights` gives the fingerprint of a recipe's weights. MilairError if the studies are of other frames."""
     study, space, settings = session.study, session.space, session.settings
-    assert study is not None
-    assert space is not None
     stored_settings(old).refuse_difference(settings, old.study_name, names=_COMPARABLE, so="none of its trials fit")
     copied, others = 0, []
     seeds, own_seed = "seed" in space.dimensions(), space.baseline.override(settings.overrides).seed

@@ -1,13 +1,14 @@
 """How far a score can be trusted: intervals by a bootstrap over the validation frames, and the spread over seeds.
 
-The frames are a sample: other frames of the same kind would have given another score. Resampling them, the same
-resample for every model, shows by how much, and how much of a difference between two models is the frames' doing.
-Each resample is measured by its own standard error (the studentized bootstrap, Efron and Tibshirani 1993, chapter
-12.5), and where several differences are judged together, it counts by the one of them that strays farthest: their
-intervals then hold together, however they hang together and however few frames make a difference.
+The frames are a sample: other frames of the same kind would have given another score. Resamples of them show by how
+much. They are the same for every model, so that a difference between two models is compared frame by frame.
 
-It cannot show what another seed would have given. That spread is taken from the recipes that were trained more than
-once, pooled over them, and added; where there is none, intervals speak of the trained models, not of the recipes.
+Each resample is measured by its own standard error (the studentized bootstrap, Efron and Tibshirani 1993, chapter
+12.5). Where several differences are compared at once, a resample counts by the one that deviates most. So their
+intervals hold together, however they depend on each other and however few frames make a difference.
+
+A bootstrap cannot show what another seed would have given. That spread is pooled over the recipes that were trained
+more than once, and added. Where there are none, intervals are of the trained models, not of their recipes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
-_AT_A_TIME = 2**20  # numbers that are drawn
+_AT_A_TIME = 2**20  # numbers drawn
 _ROUNDING = 1e-12
 
 
@@ -48,51 +49,44 @@ class Estimate:
 
 
 class Noise:
-    """Trainings' outcomes, frame by frame: for each recipe the arrays [frames] of its seeds, 0 to 1."""
+    """Scores of trainings on each validation frame: for each recipe an array [frames] per seed, 0 to 1."""
 
     def __init__(self, outcomes: Mapping[Any, Sequence[Numbers]], draws: int = 5000, seed: int = 0) -> None:
         self.outcomes = {key: np.stack(list(runs)) for key, runs in outcomes.items() if len(runs)}
         self.draws, self.seed = draws, seed
 
     def score(self, key: Hashable, level: float = 0.95) -> Estimate:
-        """Of a recipe, the mean over its seeds."""
+        """A recipe's mean over frames and seeds."""
         runs = self.outcomes[key]
-        (reach,) = self._reach(runs.mean(0)[:, None], np.array([1 / len(runs)]), level)
-        return _estimate(runs.mean(), reach, 0.0)
-
-    def difference(self, key: Hashable, other: Hashable, level: float = 0.95) -> Estimate:
-        """The first recipe's score less the other's, on the same frames."""
-        return self.differences([(key, other)], level)[0]
+        (half,) = self._half_widths(runs.mean(0)[:, None], np.array([1 / len(runs)]), level)
+        return _estimate(runs.mean(), half, 0.0)
 
     def differences(self, pairs: Sequence[tuple[Hashable, Hashable]], level: float = 0.95) -> list[Estimate]:
-        """Of each pair the first recipe's score less the other's; all these intervals hold together with `level`."""
+        """Of each pair the first recipe's score less the other's, on the same frames.
+
+        All these intervals hold together with `level`."""
         if not pairs:
             return []
         runs = [(self.outcomes[key], self.outcomes[other]) for key, other in pairs]
-        apart = np.stack([mine.mean(0) - theirs.mean(0) for mine, theirs in runs], axis=1)
-        trainings = np.array([1 / len(mine) + 1 / len(theirs) for mine, theirs in runs])
-        reaches = self._reach(apart, trainings, level)
-        return [_estimate(value, reach, -1.0) for value, reach in zip(apart.mean(0), reaches, strict=True)]
+        rows = np.stack([mine.mean(0) - theirs.mean(0) for mine, theirs in runs], axis=1)
+        variances = np.array([1 / len(mine) + 1 / len(theirs) for mine, theirs in runs])
+        halves = self._half_widths(rows, variances, level)
+        return [_estimate(value, half, -1.0) for value, half in zip(rows.mean(0), halves, strict=True)]
 
     def against(self, key: Hashable, score: float, level: float = 0.95) -> Estimate:
-        """A recipe's score less a published one, whose frame-by-frame outcomes nobody kept.
+        """A recipe's score less a published one, whose scores frame by frame are not known.
 
-        That score has noise of its own: it is given as much as ours has, and one seed."""
+        The published score is given as much noise of frames as ours has, and one seed's."""
         runs = self.outcomes[key]
-        (reach,) = self._reach(runs.mean(0)[:, None], np.array([(1 / len(runs) + 1) / 2]), level)
-        return _estimate(runs.mean() - score, 2**0.5 * reach, -1.0)
+        (half,) = self._half_widths(runs.mean(0)[:, None], np.array([(1 / len(runs) + 1) / 2]), level)
+        return _estimate(runs.mean() - score, 2**0.5 * half, -1.0)
 
     def rivals(self, level: float = 0.95) -> list[Any]:
-        """The recipes among which the best one is, with `level`: those that no other is better than, each one's
-        differences from all others held together (multiple comparisons with the best, Hsu 1984)."""
-        keys = list(self.outcomes)
-        return [
-            key
-            for key in keys
-            if all(
-                found.sign <= 0 for found in self.differences([(other, key) for other in keys if other != key], level)
-            )
-        ]
+        """The recipes among which the best one is, with `level`: those that no other is better than.
+
+        The differences of a recipe from all others hold together (multiple comparisons with the best, Hsu 1984)."""
+        pairs = {key: [(other, key) for other in self.outcomes if other != key] for key in self.outcomes}
+        return [key for key in pairs if all(found.sign <= 0 for found in self.differences(pairs[key], level))]
 
     @cached_property
     def spread(self) -> tuple[float, int]:
@@ -104,37 +98,38 @@ class Noise:
 
     @cached_property
     def _resamples(self) -> Numbers:
-        """How often each frame is in each of them: [draws, frames]."""
+        """How often each frame is in each resample: [draws, frames]."""
         frames = next(iter(self.outcomes.values())).shape[1]
         counts = np.random.default_rng(self.seed).multinomial(frames, np.full(frames, 1 / frames), self.draws)
         return counts.astype(np.float64)
 
-    def _reach(self, rows: Numbers, trainings: Numbers, level: float) -> Numbers:
-        """How far means over frames may lie from the truth, all of them with `level`: [means].
+    def _half_widths(self, rows: Numbers, variances: Numbers, level: float) -> Numbers:
+        """How far the means over frames may lie from the truth, all of them together with `level`: [means].
 
-        `rows` [frames, means]; `trainings`: how many variances over seeds each mean has, 1/2 if it is of two."""
+        `rows` [frames, means]; `variances` [means]: each mean's variance over seeds, in that of one training. It is
+        1/2 for a mean of two."""
         deviation, freedom = self.spread
         random, frames = np.random.default_rng(self.seed + 1), len(rows)
         if frames < 2:
             return np.full(rows.shape[1], np.inf)
-        seeds = deviation**2 * trainings
+        seeds = deviation**2 * variances
         centred = rows - rows.mean(0)
         centred[np.abs(centred) < _ROUNDING] = 0
-        farthest, many = [], max(_AT_A_TIME // rows.shape[1], 1)
+        largest, many = [], max(_AT_A_TIME // rows.shape[1], 1)
         for first in range(0, self.draws, many):
             counts = self._resamples[first : first + many]
-            strayed = counts @ centred / frames
-            variance = np.maximum(counts @ centred**2 / frames - strayed**2, 0) / (frames - 1)
+            error = counts @ centred / frames
+            variance = np.maximum(counts @ centred**2 / frames - error**2, 0) / (frames - 1)
             if freedom:
-                strayed += random.normal(size=strayed.shape) * seeds**0.5
+                error += random.normal(size=error.shape) * seeds**0.5
                 variance += seeds * random.chisquare(freedom, (len(counts), 1)) / freedom
             with np.errstate(divide="ignore", invalid="ignore"):
-                farthest.append(np.nan_to_num(np.abs(strayed) / variance**0.5, nan=0.0, posinf=np.inf).max(1))
-        errors: Numbers = (centred.var(0, ddof=1) / frames + seeds) ** 0.5
-        errors[errors > 0] *= np.quantile(np.concatenate(farthest), level, method="higher")
-        return errors
+                largest.append(np.nan_to_num(np.abs(error) / variance**0.5, nan=0.0, posinf=np.inf).max(1))
+        halves: Numbers = (centred.var(0, ddof=1) / frames + seeds) ** 0.5  # standard errors
+        halves[halves > 0] *= np.quantile(np.concatenate(largest), level, method="higher")
+        return halves
 
 
-def _estimate(value: float, reach: float, least: float) -> Estimate:
-    """With an interval that keeps to what scores, from 0 to 1, or their differences, from -1 to 1, can be."""
-    return Estimate(float(value), float(max(value - reach, least)), float(min(value + reach, 1.0)))
+def _estimate(value: float, half: float, least: float) -> Estimate:
+    """An interval cut to what can be: scores are from `least` 0 to 1, their differences from `least` -1 to 1."""
+    return Estimate(float(value), float(max(value - half, least)), float(min(value + half, 1.0)))

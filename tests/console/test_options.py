@@ -7,9 +7,10 @@ import pytest
 from optuna.pruners import MedianPruner
 
 from milair import search
-from milair.console.options import OBJECTS, PRUNERS, SAMPLERS, SPLITS, parser, place_options, program
+from milair.console.options import parser, place_options, program
 from milair.features.quota import QUOTA
-from milair.study import pruners
+from milair.frames import KINDS, OBJECTS
+from milair.study import PRUNERS, SAMPLERS, pruners
 
 
 @pytest.mark.parametrize("kind", PRUNERS)
@@ -21,7 +22,7 @@ def test_each_pruner_offered_is_one_of_its_own(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("option", "choices"),
-    [("--sampler", SAMPLERS), ("--pruner", PRUNERS), ("--split", SPLITS), ("--objects", OBJECTS)],
+    [("--sampler", SAMPLERS), ("--pruner", PRUNERS), ("--split", KINDS), ("--objects", OBJECTS)],
 )
 def test_choices_are_those_of_one_table(
     option: str, choices: tuple[str, ...], capsys: pytest.CaptureFixture[str]

@@ -2,30 +2,36 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
+import first
 import numpy as np
 import optuna
-import published
 import pytest
 import tiny
 from tiny import search
 
-from milair import report, space
+from milair import ConvHead, LinearHead, Recipe, report, space
+from milair.errors import UsageError
 from milair.frames import split
-from milair.reporting import page
-from milair.reporting.evidence import Evidence, batch_weights
+from milair.model import heads
+from milair.recipe import Head
+from milair.reporting import page, sections
+from milair.reporting.evidence import Evidence
 from milair.study import storage
+from milair.study.results import stored_settings
 from milair.study.session import read_frames
 from milair.training.noise import Noise
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of the published runs and some of its own, one recipe with two seeds, and another study beside it."""
+    """A study of the first recipes and some of its own, one recipe with two seeds, and another study beside it."""
     folder = tmp_path_factory.mktemp("searched")
-    options = published.make(folder)
+    options = first.make(folder)
     assert search(options) == 0
     again = load(folder).trials[0].params
     load(folder).enqueue_trial(again, user_attrs={"pinned": True})
@@ -34,7 +40,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, name: str = "published@frames") -> optuna.Study:
+def load(folder: Path, name: str = "first@frames") -> optuna.Study:
     return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), name)
 
 
@@ -44,14 +50,24 @@ def write(folder: Path, *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def written(searched: Path) -> Path:
-    assert write(searched, "--study", "published@frames", "--against", "other") == 0
-    return searched / "studies" / "reports" / "published@frames"
+    assert write(searched, "--study", "first@frames", "--against", "other") == 0
+    return searched / "studies" / "reports" / "first@frames"
 
 
-def evidence(folder: Path, name: str = "published@frames") -> Evidence:
+def session(folder: Path, name: str = "first@frames") -> SimpleNamespace:
     frames = read_frames(str(folder / "frames"))
-    chosen = space.load("published", folder / "spaces")
-    return Evidence(load(folder, name), chosen, split.split(frames.labelled), frames.classes)
+    study = load(folder, name)
+    return SimpleNamespace(
+        settings=stored_settings(study),
+        frames=frames,
+        split=split.split(frames.labelled),
+        space=space.load("first", folder / "spaces"),
+        study=study,
+    )
+
+
+def evidence(folder: Path, name: str = "first@frames") -> Evidence:
+    return Evidence(session(folder, name))
 
 
 class Page(HTMLParser):
@@ -92,32 +108,10 @@ def test_the_page_holds_all_it_shows(written: Path) -> None:
         assert f"curves/trial-{trial}.svg" in pictures
 
 
-def test_its_chapters_hold_every_run_and_say_what_waits(written: Path) -> None:
-    markdown = (written / "report.md").read_text()
-    chapters = markdown.split("## Published and own figures")[1].split("## What was concluded")[0]
-    assert chapters.count("\n### ") == 2
-    rows = {line.split(" | ")[0].strip("| "): line for line in chapters.splitlines() if line.startswith("| ")}
-    assert "waits for squeezenet1_0.pth" in rows["Other"]
-    assert "0.3750" in rows["One"]  # (0.5 + 0.25) / 2
-    assert "0.5500" in rows["One"]  # the mean of its two test scores
-    assert "Conv [1]" in rows
-    assert "[1] Its accuracy, | is not given." in chapters
-    assert "± " in rows["One"]
-    assert rows["One"].split(" | ")[7:] == rows["One again [2]"].split(" | ")[7:]
-
-
-def test_nothing_is_called_better_whose_interval_includes_no_difference(written: Path, searched: Path) -> None:
-    verdicts = evidence(searched).verdicts
-    words = {verdict.claim.text: verdict for verdict in verdicts}
-    assert words["One is the best"].difference is None
-    assert words["One is the best"].word == "not compared"
-    judged = words["Conv heads are better"]
-    assert judged.difference is not None
-    assert (judged.word == "not told apart") == (judged.difference.low <= 0 <= judged.difference.high)
-    markdown = (written / "report.md").read_text()
-    for low, high, word in re.findall(r"\(([+-]\d\.\d+) to ([+-]\d\.\d+)\) \| (better|worse|not told apart)", markdown):
-        assert (float(low) > 0) == (word == "better")
-        assert (float(high) < 0) == (word == "worse")
+def test_sections_of_the_space_stand_in_its_report(written: Path, searched: Path) -> None:
+    markdown, recipes = (written / "report.md").read_text(), len(evidence(searched).trials)
+    own = markdown.index(f"## Of its own\n\n{recipes} recipes\n\n![a picture](count.svg)\n\n## ")
+    assert markdown.index("## The highest scores") < own < markdown.index("## Importance")
 
 
 def test_the_best_of_two_studies_are_compared_as_picked_ones(written: Path, searched: Path) -> None:
@@ -126,11 +120,11 @@ def test_the_best_of_two_studies_are_compared_as_picked_ones(written: Path, sear
     assert difference is not None
     best = [found.noise.outcomes[found.best] for found in (mine, other)]
     assert difference.value == pytest.approx(best[0].mean() - best[1].mean())
-    alone = Noise({"mine": list(best[0]), "other": list(best[1])}).difference("mine", "other")
+    (alone,) = Noise({"mine": list(best[0]), "other": list(best[1])}).differences([("mine", "other")])
     assert difference.low < alone.low
     assert difference.high > alone.high
     verb = {1: "is better than", 0: "cannot be told from", -1: "is worse than"}[-difference.sign]
-    assert f"The best of other {verb} that of published@frames" in (written / "report.md").read_text()
+    assert f"The best of other {verb} that of first@frames" in (written / "report.md").read_text()
 
 
 def test_the_highest_scores_say_which_recipes_may_be_the_best(written: Path, searched: Path) -> None:
@@ -145,25 +139,6 @@ def test_the_highest_scores_say_which_recipes_may_be_the_best(written: Path, sea
     assert marks.count("yes") == len(found.rivals)
 
 
-@pytest.mark.parametrize(("frames", "batch_size"), [(48, 32), (48, 16), (48, 64), (1, 8), (33, 32), (7, 3)])
-def test_batch_weights_make_a_mean_of_batches_means(frames: int, batch_size: int) -> None:
-    outcome = np.random.default_rng(0).random(frames)
-    means = [outcome[first : first + batch_size].mean() for first in range(0, frames, batch_size)]
-    assert (outcome * batch_weights(frames, batch_size)).mean() == pytest.approx(np.mean(means))
-
-
-def test_own_less_published_is_taken_over_batches_as_theirs(written: Path, searched: Path) -> None:
-    found = evidence(searched)
-    run = next(run for run in found.space.runs if run.name == "One")
-    key = found.key(run)
-    weights = batch_weights(len(found.split.val), key.batch_size)
-    assert run.score is not None
-    difference, plain = found.less_published(key, run.score), found.noise.against(key, run.score)
-    assert difference.value == pytest.approx((found.noise.outcomes[key] * weights).mean() - run.score)
-    assert difference.high - difference.low == pytest.approx(plain.high - plain.low)
-    assert f"| {difference} |" in (written / "report.md").read_text()
-
-
 def test_importances_are_shares_of_what_was_varied(written: Path, searched: Path) -> None:
     found = evidence(searched)
     assert [sum(shares.values()) for shares in found.importances()] == pytest.approx([1, 1])
@@ -172,7 +147,7 @@ def test_importances_are_shares_of_what_was_varied(written: Path, searched: Path
         assert f"| {name} |" in rows
 
 
-def test_answers_are_those_of_which_the_score_is(searched: Path) -> None:
+def test_predictions_are_those_of_which_the_score_is(searched: Path) -> None:
     found = evidence(searched)
     for trials in found.trials.values():
         for trial in trials:
@@ -183,7 +158,7 @@ def test_answers_are_those_of_which_the_score_is(searched: Path) -> None:
     freedom = sum(len(values) - 1 for values in several)
     assert freedom >= 1
     pooled = (sum((len(values) - 1) * np.var(values, ddof=1) for values in several) / freedom) ** 0.5
-    assert found.noise.spread == pytest.approx((pooled, freedom), abs=1e-5)  # answers are kept to so many digits
+    assert found.noise.spread == pytest.approx((pooled, freedom), abs=1e-5)  # predictions are kept to so many digits
 
 
 def test_a_study_of_one_trial_without_runs_has_a_report_too(tmp_path: Path) -> None:
@@ -192,8 +167,38 @@ def test_a_study_of_one_trial_without_runs_has_a_report_too(tmp_path: Path) -> N
     assert write(tmp_path, "--study", "tiny", "--out", str(tmp_path / "out")) == 0
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.startswith("# tiny@frames")
-    assert "Published" not in text.split("## Time and memory")[0]
+    assert "Of its own" not in text
     assert "Only from 10 complete trials on; here they are 1." in text
+
+
+def test_a_study_of_the_first_versions_has_a_report_without_intervals(searched: Path, tmp_path: Path) -> None:
+    """They kept neither predictions nor curves."""
+    old = optuna.create_study(study_name="old", direction="maximize")
+    for trial in load(searched).trials:
+        kept = {name: value for name, value in trial.user_attrs.items() if name not in ("answers", "curves")}
+        old.add_trial(optuna.trial.create_trial(state=trial.state, value=trial.value, user_attrs=kept))
+    found, new = evidence(searched), session(searched)
+    text = sections.write(tmp_path, SimpleNamespace(**vars(new) | {"study": old}), new).with_suffix(".md").read_text()
+    assert f"**{found.mean(found.best, 'score'):.4f}** is the highest score" in text
+    assert "interval" not in text.split("## The highest scores")[0].replace("intervals are", "")
+    assert "nothing can be said of their difference" in text
+
+
+@pytest.mark.parametrize("backbone", ["squeezenet1_0", "resnet18", "mobilenet_v2", "efficientnet_v2_s", "swin_t"])
+@pytest.mark.parametrize("head", [LinearHead("8"), ConvHead(1, 8)])
+def test_the_table_of_layers_counts_all_parameters(backbone: str, head: Head) -> None:
+    recipe = Recipe(backbone=backbone, image_size="96x64", cls_head=head, reg_head=head)
+    printed, size = sections.layers(recipe, 3), heads.size(recipe, 3)
+    assert f"Total params: {size.total:,}\n" in printed
+    assert f"Trainable params: {size.trainable:,}\n" in printed
+
+
+def test_another_split_cannot_be_compared_with(searched: Path, tmp_path: Path) -> None:
+    mine, other = session(searched), session(searched, "other")
+    other.settings = replace(other.settings, split={"kind": "grouped"})
+    with pytest.raises(UsageError, match="--against other: its training or validation frames are not those of first"):
+        sections.write(tmp_path / "out", mine, other)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_wrong_is_one_line(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from tiny import make, search
 
 from milair import studies
 from milair.features import quota
-from milair.study import queue, storage
+from milair.study import lock, storage
 from milair.study import results as study
 
 NAME = "tiny@frames"
@@ -58,15 +58,9 @@ def another(folder: Path, name: str, **attributes: Any) -> optuna.Study:
     return made
 
 
-def dead_worker() -> dict[str, Any]:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return queue.worker() | {"pid": process.pid}
-
-
-def begin(found: optuna.Study, worker: dict[str, Any]) -> None:
-    """A running trial of a worker."""
-    found.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"worker": worker}))
+def begin(found: optuna.Study, **signature: Any) -> None:
+    """A running trial: of a search that signed it, or of another program."""
+    found.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=signature))
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -78,13 +72,14 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_list_tells_states_counts_and_the_best_score(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin(another(folder, "tiny@running"), queue.worker())
+    running = another(folder, "tiny@running")
     left = another(folder, "tiny@left")
-    begin(left, dead_worker())
+    begin(left, search="dead")
     left.enqueue_trial({})
     left.add_trial(create_trial(state=TrialState.FAIL))
     left.add_trial(create_trial(state=TrialState.PRUNED, value=0.25))
-    assert run(folder, "list", "--json") == 0
+    with lock.held(running):
+        assert run(folder, "list", "--json") == 0
     rows = {row.pop("study"): row for row in json.loads(capsys.readouterr().out)}
     best = load(folder).best_value
     data = load(folder).user_attrs[study.SETTINGS]["data"]
@@ -223,7 +218,7 @@ def test_a_trial_again_is_trained_with_the_next_seeds(tmp_path: Path, capsys: py
 
 
 def test_only_what_is_complete_is_trained_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin(load(folder), queue.worker())
+    begin(load(folder), search="mine")
     foreign = optuna.create_study(study_name="foreign", storage=database(folder))
     foreign.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     assert run(folder, "again", NAME, "0", "2", "7") == 1
@@ -248,15 +243,17 @@ def test_a_renamed_study_is_the_same_and_its_models_stay(folder: Path, capsys: p
 
 
 def test_a_rename_is_refused_where_something_would_be_lost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin(another(folder, "other"), queue.worker())
-    for status, words, says in (
-        (1, (NAME, "other"), "there is a study other already"),
-        (1, (NAME, NAME), f"there is a study {NAME} already"),
-        (1, ("other", "new"), "study other is running; it can be renamed when its search has ended"),
-        (2, (NAME, " "), "NEW is empty"),
-    ):
-        assert run(folder, "rename", *words) == status
-        assert says in one_line(capsys)
+    running = another(folder, "other")
+    with lock.held(running) as hold:
+        hold.sign()
+        for status, words, says in (
+            (1, (NAME, "other"), "there is a study other already"),
+            (1, (NAME, NAME), f"there is a study {NAME} already"),
+            (1, ("other", "new"), f"study other is being searched by process {os.getpid()} on "),
+            (2, (NAME, " "), "NEW is empty"),
+        ):
+            assert run(folder, "rename", *words) == status
+            assert says in one_line(capsys)
     assert sorted(optuna.get_all_study_names(database(folder))) == ["other", NAME]
 
 
@@ -291,11 +288,12 @@ def test_the_room_of_a_deleted_study_is_used_again(tmp_path: Path) -> None:
 
 
 def test_a_delete_is_refused_where_nobody_agrees_or_it_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin(another(folder, "other"), queue.worker())
+    running = another(folder, "other")
     assert run(folder, "delete", NAME) == 2
     assert "--yes is needed" in one_line(capsys)
-    assert run(folder, "delete", "other", "--yes") == 1
-    assert "study other is running" in one_line(capsys)
+    with lock.held(running):
+        assert run(folder, "delete", "other", "--yes") == 1
+    assert "study other is being searched by " in one_line(capsys)
     assert sorted(optuna.get_all_study_names(database(folder))) == ["other", NAME]
 
 
@@ -332,8 +330,9 @@ def test_who_does_not_agree_loses_nothing(
 
 @pytest.fixture
 def banks(folder: Path, searched: Path) -> list[Path]:
-    """The banks of the search, training and validation, and a folder beside them that is none."""
+    """The bank of the search, a second one, and a folder beside them that is none."""
     shutil.copytree(searched / "bank", folder / "bank")
+    shutil.copytree(quota.banks(folder / "bank")[0], folder / "bank" / ("f" * 24))
     found = quota.banks(folder / "bank")
     (folder / "bank" / "pictures").mkdir()
     (folder / "bank" / "pictures" / "mine.jpeg").write_text("mine")
@@ -376,18 +375,24 @@ def test_clean_needs_neither_a_database_nor_banks(
     assert not (tmp_path / "studies").exists()
 
 
-def test_clean_gives_back_what_dead_workers_left(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    left, living = another(folder, "left"), another(folder, "living")
+def test_clean_gives_back_what_dead_searches_left(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left, older, living = (another(folder, name) for name in ("left", "older", "living"))
     foreign = optuna.create_study(study_name="foreign", storage=database(folder))
-    for found, worker in ((left, dead_worker()), (left, queue.worker()), (living, queue.worker())):
-        begin(found, worker)
-    begin(foreign, dead_worker())
+    for _ in range(2):
+        begin(left, search="dead")
+    begin(older, worker={"pid": 1})  # of a milair whose workers signed
+    for study_, signature in ((left, {}), (living, {"search": "alive"}), (foreign, {})):
+        begin(study_, **signature)
     running, waiting = TrialState.RUNNING, TrialState.WAITING
-    for words, what, state in ((["--dry-run"], "would go", running), ([], "went", waiting)):
-        assert run(folder, "clean", *words) == 0
-        told = [line for line in capsys.readouterr().out.splitlines() if "queue" in line]
-        assert told == [f"left: {what} back to the queue from dead workers: trial 0"]
-        assert [trial.state for trial in left.trials] == [state, running]
+    with lock.held(living):
+        for words, what, state in ((["--dry-run"], "would go", running), ([], "went", waiting)):
+            assert run(folder, "clean", *words) == 0
+            told = [line for line in capsys.readouterr().out.splitlines() if "queue" in line]
+            assert told == [
+                f"left: {what} back to the queue from a search that died: trial 0, 1",
+                f"older: {what} back to the queue from a search that died: trial 0",
+            ]
+            assert [trial.state for trial in left.trials] == [state, state, running]
     assert [found.trials[0].state for found in (living, foreign)] == [running, running]
 
 

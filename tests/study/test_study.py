@@ -1,9 +1,10 @@
-"""The study: exact totals, what goes back to the queue, seeds, pruning, identity; on real trainings of a second."""
+"""The study: exact totals, seeds, pruning, identity, trials of another study; on real trainings of a second."""
 
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
@@ -11,13 +12,15 @@ import pytest
 from optuna.trial import FixedTrial, TrialState
 from tiny import SPACE, load, make, search
 
-from milair import space
-from milair.errors import MilairError
+from milair import objective, space
+from milair.errors import MilairError, UsageError
 from milair.recipe import Recipe
-from milair.study import queue, storage
+from milair.study import lock, queue, samplers, storage
 from milair.study import results as study
-from milair.study.objective import PINNED, Objective, objective
-from milair.study.session import SAMPLE_OVERRIDES, TRAINING, Settings, new_settings, read_frames
+from milair.study.objective import PINNED, Objective
+from milair.study.pruners import PRUNERS, pruner
+from milair.study.session import Session, open_session, read_frames
+from milair.study.settings import SAMPLE_OVERRIDES, TRAINING, Settings, new_settings
 
 SEEDED = SPACE.replace("    )\n", "        seed=trial.suggest_categorical('seed', [32, 33, 34]),\n    )\n")
 
@@ -173,7 +176,7 @@ def test_settings_are_json_both_ways_and_refuse_what_differs(tmp_path: Path) -> 
     ):
         with pytest.raises(MilairError, match=rule):
             stored.refuse_difference(settings(tmp_path, stored=stored, **given), "tiny@frames")
-    with pytest.raises(MilairError, match=f"other numerics of training: 1, now {TRAINING}"):
+    with pytest.raises(MilairError, match=f"other scores of an incompatible version: 1, now {TRAINING}"):
         replace(stored, training=1).refuse_difference(same, "tiny@frames")
     (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.9", "0.8"))
     with pytest.raises(MilairError, match="dimensions: alpha"):
@@ -196,22 +199,27 @@ def test_the_sample_is_searched_on_random_weights_and_fixes_its_own_size() -> No
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_draws_follow_from_seed_and_number_whoever_asks(kind: str) -> None:
-    alone = optuna.create_study(sampler=study.Sampler(kind, 0))
+    alone = optuna.create_study(sampler=samplers.Sampler(kind, 0))
     together = optuna.create_study()
     draws: dict[int, list[int]] = {}
     for found, workers in ((alone, 1), (together, 2)):
-        samplers = [study.Sampler(kind, 0) for _ in range(workers)]
+        drawing = [samplers.Sampler(kind, 0) for _ in range(workers)]
         draws[workers] = []
         for number in range(6):
-            found.sampler = samplers[number % workers]
+            found.sampler = drawing[number % workers]
             draws[workers].append(found.ask().suggest_int("x", 0, 10**9))
     assert draws[1] == draws[2]
     assert len(set(draws[1])) == 6
 
 
-@pytest.mark.parametrize("kind", ["median", "asha", "hyperband", "none"])
+def test_a_pruner_that_is_unknown_is_refused() -> None:
+    with pytest.raises(UsageError, match="--pruner magic: there is no such pruner; there are median, asha"):
+        pruner("magic", 1200)
+
+
+@pytest.mark.parametrize("kind", PRUNERS)
 def test_every_pruner_takes_our_steps(kind: str) -> None:
-    found = optuna.create_study(direction="maximize", pruner=study.pruner(kind, 1200))
+    found = optuna.create_study(direction="maximize", pruner=pruner(kind, 1200))
     pruned = 0
     for number in range(30):
         trial = found.ask()
@@ -226,36 +234,45 @@ def test_every_pruner_takes_our_steps(kind: str) -> None:
     assert (pruned > 0) == (kind != "none")
 
 
-def test_a_grid_draws_each_configuration_once_and_its_end_is_the_end(tmp_path: Path) -> None:
-    found = optuna.create_study(direction="maximize", storage=storage.open_storage(storage.default_url(tmp_path)))
-    points = [{"x": x, "y": y} for x in range(3) for y in "ab"]
-    found.enqueue_trial({"x": 1, "y": "b"})
+GRID = SPACE.replace('trial.suggest_float("alpha", 0.5, 0.9)', 'trial.suggest_categorical("alpha", [0.6, 0.7])')
 
-    def objective(trial: optuna.Trial) -> float:
-        x, y = trial.suggest_int("x", 0, 2), trial.suggest_categorical("y", ["a", "b"])
-        return x + (y == "a") / 2
 
-    draw = queue.Draw(goal=99, configurations=len(points), next_point=study.grid(points, 0), prepare=objective)
-    assert queue.run(found, objective, draw) == "exhausted"
-    drawn = [trial.params for trial in found.trials]
-    assert drawn[0] == {"x": 1, "y": "b"}
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_a_start_covers_the_space_and_a_grid_draws_each_configuration_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sampler: str
+) -> None:
+    """Eight configurations, each drawn once before any comes again; the end of a grid is the end."""
+    options = make(tmp_path)
+    (tmp_path / "spaces" / "tiny.py").write_text(GRID)
+    assert search(options, "--trials", "99", "--epochs", "1", "--sampler", sampler) == 0
+    assert "the space is exhausted: all of its 8 configurations were drawn" in capsys.readouterr().out
+    drawn = [trial.params for trial in load(tmp_path).trials]
+    points = [{"cls_head.widths": widths, "alpha": alpha} for widths in ("4", "8", "16", "8-8") for alpha in (0.6, 0.7)]
+    assert drawn[0] == {"cls_head.widths": "8", "alpha": 0.7}  # the baseline
     assert sorted(map(repr, drawn)) == sorted(map(repr, points))
-    assert drawn != points
+    assert study.state(load(tmp_path)) == "finished"
+
+
+def test_the_first_draws_of_the_heads_differ() -> None:
+    """They did not: the random start drew one configuration twice in its first three trials."""
+    chosen = space.load("heads", space.default_folder())
+    order = samplers.shuffled(chosen, 0, {})
+    assert order is not None
+    assert len({repr(point) for point in order}) == len(order) == 729
+    assert order != samplers.shuffled(chosen, 1, {})
 
 
 def test_a_finished_study_can_be_told_from_an_interrupted_one(tmp_path: Path) -> None:
     found = optuna.create_study(direction="maximize", storage=storage.open_storage(storage.default_url(tmp_path)))
+    assert study.state(found) == "unknown"
     found.set_user_attr(study.GOAL, 2)
     states = []
-
-    def objective(trial: optuna.Trial) -> float:
+    for _ in range(2):
+        with lock.held(found):
+            found.add_trial(optuna.create_trial(value=0.5))
+            states.append(study.state(found))
         states.append(study.state(found))
-        return float(trial.number)
-
-    queue.run(found, objective, queue.Draw(goal=1))
-    states.append(study.state(found))
-    queue.run(found, objective, queue.Draw(goal=2))
-    assert [*states, study.state(found)] == ["running", "interrupted", "running", "finished"]
+    assert states == ["running", "interrupted", "running", "finished"]
     found.set_user_attr(study.GOAL, 9)
     found.set_user_attr(study.EXHAUSTED, True)
     assert study.state(found) == "finished"
@@ -266,8 +283,9 @@ def old(tmp_path: Path) -> optuna.Study:
     """A finished study of three trials, made without training."""
     make(tmp_path)
     opened = storage.open_storage(storage.default_url(tmp_path / "studies"))
-    old = study.open_or_create(opened, "tiny@frames", settings(tmp_path))
+    old = optuna.create_study(study_name="tiny@frames", storage=opened, direction="maximize")
     chosen = space.load("tiny", tmp_path / "spaces")
+    session(tmp_path).store(old)
     for number, (widths, alpha) in enumerate((("8", 0.7), ("4", 0.5), ("4", 0.5))):
         params = {"cls_head.widths": widths, "alpha": alpha}
         fixed = FixedTrial(params)
@@ -285,15 +303,24 @@ def old(tmp_path: Path) -> optuna.Study:
     return old
 
 
+def session(folder: Path, **given: Any) -> Session:
+    chosen = space.load("tiny", folder / "spaces")
+    return open_session(chosen, None, data=folder / "frames", **given)
+
+
+def take_over(folder: Path, mine: optuna.Study, old: optuna.Study, **given: object) -> tuple[int, list[str]]:
+    return queue.take_over(session(folder, **given).store(mine), old, lambda _: "random-0")
+
+
 def taken(
     folder: Path, old: optuna.Study, weights: str = "random-0", **given: object
 ) -> tuple[optuna.Study, list[str]]:
     """A new study and why trials of the old one did not fit."""
-    chosen, now = space.load("tiny", folder / "spaces"), settings(folder, **given)
-    new = study.open_or_create(storage.of(old), "new", now)
-    count, others = study.take_over(new, old, chosen, now, lambda _: weights)
+    new = optuna.create_study(study_name="new", storage=storage.of(old), direction="maximize")
+    mine = session(folder, **given).store(new)
+    count, others = queue.take_over(mine, old, lambda _: weights)
     assert count + len(others) == 3
-    study.queue_pinned(new, chosen)
+    queue.queue_first(mine)
     return new, others
 
 
@@ -305,15 +332,12 @@ def test_trials_that_fit_are_taken_over_once_and_whole(tmp_path: Path, old: optu
         assert (mine.params, mine.value, mine.state) == (theirs.params, theirs.value, theirs.state)
         assert mine.intermediate_values == theirs.intermediate_values
         assert mine.user_attrs["copied_from"] == {"study": "tiny@frames", "trial": theirs.number}
-    chosen = space.load("tiny", tmp_path / "spaces")
-    now = settings(tmp_path)
-    assert study.take_over(new, old, chosen, now, lambda _: "random-0") == (0, [])
+    assert take_over(tmp_path, new, old) == (0, [])
 
 
 def test_a_training_that_comes_back_from_a_copy_is_no_second_seed(tmp_path: Path, old: optuna.Study) -> None:
     new, _ = taken(tmp_path, old)
-    chosen = space.load("tiny", tmp_path / "spaces")
-    assert study.take_over(old, new, chosen, settings(tmp_path), lambda _: "random-0") == (0, [])
+    assert take_over(tmp_path, old, new) == (0, [])
     assert len(old.trials) == 3
 
 
@@ -351,7 +375,53 @@ def test_a_study_of_other_views_has_nothing_to_give(tmp_path: Path, old: optuna.
 
 
 def test_two_searches_that_begin_at_once_make_one_study(tmp_path: Path, old: optuna.Study) -> None:
-    opened = storage.of(old)
     with pytest.raises(MilairError, match="was made with other overrides"):
-        study.open_or_create(opened, "tiny@frames", settings(tmp_path, overrides={"epochs": "9"}))
+        session(tmp_path, overrides={"epochs": "9"}).store(old)
     assert study.stored_settings(old) == settings(tmp_path)
+
+
+def test_a_study_that_minimizes_or_trains_several_at_once_is_refused(tmp_path: Path) -> None:
+    make(tmp_path)
+    made = tiny_objective(tmp_path)
+    with pytest.raises(MilairError, match="is to be maximized"):
+        made(optuna.create_study(direction="minimize").ask())
+    made._busy.acquire()
+    with pytest.raises(MilairError, match="one trial at a time"):
+        made(optuna.create_study(direction="maximize").ask())
+
+
+def edit(folder: Path, row: int, old: str, new: str) -> Path:
+    table = folder / "frames" / "train.csv"
+    lines = table.read_text().splitlines()
+    lines[row] = lines[row].replace(old, new)
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+def test_an_edited_label_ends_a_search_with_file_and_row_and_nothing_of_it_is_in_the_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = make(tmp_path)
+    table = tmp_path / "frames" / "train.csv"
+    name, label, *_ = table.read_text().splitlines()[5].split(",")
+    other = "f16" if label != "f16" else "f15"
+    tell = optuna.Study.tell
+
+    def tell_and_edit(self: optuna.Study, *given: Any, **named: Any) -> Any:
+        told = tell(self, *given, **named)
+        if len(self.trials) == 2:
+            edit(tmp_path, 5, label, other)
+        return told
+
+    monkeypatch.setattr(optuna.Study, "tell", tell_and_edit)
+    assert search(options, "--trials", "4") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"other frames or labels: {table}, row 6: {name} is {other} (" in said
+    assert f"it was {label} (" in said
+    monkeypatch.undo()
+    assert [trial.state.name for trial in load(tmp_path).trials] == ["COMPLETE"] * 2
+    assert search(options, "--trials", "4") == 1  # and no later search goes on with it
+    assert f"{table}, row 6: {name} is {other}" in capsys.readouterr().err
+    edit(tmp_path, 5, other, label)
+    assert search(options, "--trials", "4") == 0

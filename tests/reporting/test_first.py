@@ -1,40 +1,39 @@
-"""Runs of an earlier search as a study: each distinct recipe once, none pruned, none on weights that are not there."""
+"""A space's first recipes as a study: each of them once, none pruned, none on weights that are not there."""
 
 import json
 from pathlib import Path
 
+import first
 import optuna
-import published
 import pytest
 from optuna.trial import TrialState
 from tiny import search
 
 from milair import space
+from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.runs import recipes
-from milair.study import results as study
-from milair.study import storage
+from milair.study import samplers, storage
+from milair.study.session import read_frames
+from milair.study.settings import SAMPLE, SAMPLE_OVERRIDES, new_settings
 
 
 @pytest.fixture
 def options(tmp_path: Path) -> list[str]:
-    return published.make(tmp_path)
+    return first.make(tmp_path)
 
 
 def load(folder: Path) -> optuna.Study:
-    return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), "published")
+    return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), "first")
 
 
 def trained(folder: Path) -> list[Recipe]:
     return [Recipe.from_json(trial.user_attrs["recipe"]) for trial in load(folder).trials]
 
 
-def test_each_distinct_recipe_runs_once_and_those_without_weights_wait_for_their_file(
+def test_each_first_recipe_runs_once_and_those_without_weights_wait_for_their_file(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = space.load("published", tmp_path / "spaces").runs
-    one, other, conv = recipes(runs)
-    assert len(runs) == 4
+    one, other, conv = space.load("first", tmp_path / "spaces").first
     assert search(options, "--json") == 0  # no --trials: all that can be run
     told = json.loads(capsys.readouterr().out)
     assert trained(tmp_path) == [one, conv]
@@ -44,7 +43,7 @@ def test_each_distinct_recipe_runs_once_and_those_without_weights_wait_for_their
 
     assert search(options) == 0
     assert "nothing to do" in capsys.readouterr().out
-    published.give_weights(tmp_path, "squeezenet1_0")
+    first.give_weights(tmp_path, "squeezenet1_0")
     assert search(options) == 0
     assert trained(tmp_path) == [one, conv, other]
     out = capsys.readouterr().out
@@ -59,16 +58,16 @@ def test_each_distinct_recipe_runs_once_and_those_without_weights_wait_for_their
 
 
 def test_a_grid_without_weights_is_the_rest_of_the_grid(tmp_path: Path, options: list[str]) -> None:
-    chosen = space.load("published", tmp_path / "spaces")
-    every = study.configurations(chosen, {})
-    there = study.configurations(chosen, {"backbone": ["squeezenet1_0", "resnet18"]})
-    assert (len(every or []), len(there or [])) == (48, 16)
+    chosen = space.load("first", tmp_path / "spaces")
+    every = samplers.shuffled(chosen, 0, {})
+    available = samplers.shuffled(chosen, 0, {"backbone": ["squeezenet1_0", "resnet18"]})
+    assert (len(every or []), len(available or [])) == (48, 16)
     assert options
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_a_sampler_leaves_out_what_it_is_told_to(kind: str) -> None:
-    found = optuna.create_study(sampler=study.Sampler(kind, 0, {"x": {"a", "b"}}), direction="maximize")
+    found = optuna.create_study(sampler=samplers.Sampler(kind, 0, {"x": {"a", "b"}}), direction="maximize")
     for _ in range(30):
         trial = found.ask()
         drawn = trial.suggest_categorical("x", ["a", "b", "c", "d"])
@@ -77,25 +76,23 @@ def test_a_sampler_leaves_out_what_it_is_told_to(kind: str) -> None:
     assert {trial.params["x"] for trial in found.trials} == {"c", "d"}
 
 
-def test_a_narrowed_space_leaves_runs_out_and_a_run_outside_of_its_space_is_said(
+def test_a_narrowed_space_leaves_recipes_out_and_one_outside_of_its_space_is_said(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert search(options, "--only", "cls_head.type=conv", "--epochs", "1") == 0
     assert [recipe.cls_head.type for recipe in trained(tmp_path)] == ["conv"]
-    table = tmp_path / "spaces" / "published.csv"
-    table.write_text(table.read_text().replace("linear,8", "linear,9"))
+    file = tmp_path / "spaces" / "first" / "__init__.py"
+    file.write_text(file.read_text().replace('LinearHead("8")', 'LinearHead("9")'))
     capsys.readouterr()
     assert search(options, "--name", "another") == 1
     assert "cls_head.widths='9' is not in the space" in capsys.readouterr().err
 
 
 def test_the_sample_keeps_its_quick_settings_where_the_space_does_not_vary_them() -> None:
-    from milair.study import session as setup
-
     chosen = space.load("backbones", space.default_folder())
-    made = setup.new_settings(chosen, setup.SAMPLE, setup.read_frames(setup.SAMPLE))
+    made = new_settings(chosen, SAMPLE, read_frames(SAMPLE))
     assert "backbone" not in made.overrides
-    assert made.overrides["epochs"] == setup.SAMPLE_OVERRIDES["epochs"]
+    assert made.overrides["epochs"] == SAMPLE_OVERRIDES["epochs"]
 
 
 def test_spaces_import_the_files_beside_them(tmp_path: Path) -> None:
@@ -110,3 +107,22 @@ def test_spaces_import_the_files_beside_them(tmp_path: Path) -> None:
         )
     widths = [space.load("wide", tmp_path / name).baseline.cls_head for name in ("one", "other", "one")]
     assert [str(head) for head in widths] == ["linear 4", "linear 8", "linear 4"]
+
+
+@pytest.mark.parametrize("line", ["FIRST = ['one']", "SECTIONS = ['# one']"])
+def test_first_holds_recipes_and_sections_functions(tmp_path: Path, line: str) -> None:
+    text = f'"""What?"""\nfrom milair import Recipe\nBASELINE = Recipe()\n{line}\ndef space(trial): return BASELINE\n'
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(MilairError, match=r"mine\.py: .*FIRST holds \w*ecipes, SECTIONS functions"):
+        space.load("mine", tmp_path)
+
+
+def test_a_folder_with_an_init_file_is_a_space(tmp_path: Path, options: list[str]) -> None:
+    spaces = tmp_path / "spaces"
+    found = space.load("first", spaces)
+    assert (found.name, found.question, len(found.first)) == ("first", "Which small recipe?", 3)
+    assert [section.__name__ for section in found.sections] == ["count", "nothing"]
+    assert space.load(str(found.path), spaces).first == found.first  # as a worker does
+    with pytest.raises(MilairError, match="there are: first"):
+        space.load("nothing", spaces)
+    assert options

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import document
 import pytest
 
 from milair import ConvHead, LinearHead, Recipe
 from milair.model import heads
-from milair.model.layers import Layer, Table, table
 from milair.recipe import Head
+from search_spaces.document.layers import Layer, layers
 
 LINEAR = Recipe(cls_head=LinearHead("256"), reg_head=LinearHead("768-768-256-256-128"))
 CONV = Recipe(cls_head=ConvHead(1, 256), reg_head=ConvHead(4, 256))
@@ -87,8 +88,8 @@ def printed(text: str) -> list[Layer]:
     ]
 
 
-def megabytes(made: Table) -> list[float]:
-    return [made.input_mb, made.pass_mb, made.size.megabytes, made.total_mb]
+def megabytes(recipe: Recipe) -> list[float]:
+    return [value for name, value in layers(recipe, 6)[1].items() if "MB" in name]
 
 
 @pytest.mark.parametrize(
@@ -97,13 +98,14 @@ def megabytes(made: Table) -> list[float]:
     ids=["linear", "conv"],
 )
 def test_the_documents_rows(recipe: Recipe, trained: str, rows: int, total: int) -> None:
-    made = table(recipe, 6)
+    table, sums = layers(recipe, 6)
     expected = printed(BACKBONE)
-    assert [layer for layer in made.layers[:62] if layer in expected] == expected
-    assert list(made.layers[62:]) == printed(trained)
-    assert len(made.layers) == rows
-    assert sum(layer.parameters for layer in made.layers) == made.size.total == total
-    assert sum(layer.parameters for layer in made.layers[:62]) == total - made.size.trainable == 735_424
+    assert [layer for layer in table[:62] if layer in expected] == expected
+    assert table[62:] == printed(trained)
+    assert len(table) == rows
+    assert sum(layer.parameters for layer in table) == sums["Total params"] == total
+    frozen = sum(layer.parameters for layer in table[:62])
+    assert frozen == total - sums["Trainable params"] == sums["Non-trainable params"] == 735_424
 
 
 @pytest.mark.parametrize(
@@ -112,26 +114,27 @@ def test_the_documents_rows(recipe: Recipe, trained: str, rows: int, total: int)
     ids=["linear", "conv"],
 )
 def test_the_documents_megabytes(recipe: Recipe, expected: list[float]) -> None:
-    assert megabytes(table(recipe, 6)) == pytest.approx(expected, abs=0.006)
+    assert megabytes(recipe) == pytest.approx(expected, abs=0.006)
 
 
 def test_every_row_of_both_tables_is_in_the_text(real_data: Path) -> None:
     found = printed(document.text(real_data))
     assert len(found) == 85 + 82
-    assert found == [*table(LINEAR, 6).layers, *table(CONV, 6).layers]
+    assert found == [*layers(LINEAR, 6)[0], *layers(CONV, 6)[0]]
 
 
 @pytest.mark.parametrize("pooling", ["grid", "global", "own"])
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
-def test_parameters_add_up_for_other_backbones(backbone: str, pooling: str) -> None:
+def test_parameters_add_up_for_other_backbones(backbone: str, pooling: Literal["grid", "global", "own"]) -> None:
     recipe = Recipe(backbone=backbone, pooling=pooling, image_size="96x64", cls_head=LinearHead("8"))
-    made = table(recipe, 3)
-    assert sum(layer.parameters for layer in made.layers) == made.size.total
-    assert made.size == heads.size(recipe, 3)
-    assert all(layer.shape and min(layer.shape) > 0 for layer in made.layers)
-    assert [int(layer.name.split("-")[1]) for layer in made.layers] == [*range(1, len(made.layers) + 1)]
-    assert made.input_mb == 3 * 96 * 64 * 4 / 1024**2
-    assert made.total_mb == sum(megabytes(made)[:3])
+    (table, sums), size = layers(recipe, 3), heads.size(recipe, 3)
+    assert sum(layer.parameters for layer in table) == sums["Total params"] == size.total
+    assert sums["Trainable params"] == size.trainable
+    assert all(layer.shape and min(layer.shape) > 0 for layer in table)
+    assert [int(layer.name.split("-")[1]) for layer in table] == [*range(1, len(table) + 1)]
+    assert sums["Input size (MB)"] == 3 * 96 * 64 * 4 / 1024**2
+    assert sums["Params size (MB)"] == size.megabytes
+    assert megabytes(recipe)[3] == sum(megabytes(recipe)[:3])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_parameters_add_up_for_other_backbones(backbone: str, pooling: str) -> N
 )
 def test_heads_without_hidden_layers(cls_head: Head, reg_head: Head, flattened: bool) -> None:
     """The shared Flatten and Dropout are printed once, if a head is linear, and the class head comes first."""
-    made = table(Recipe(cls_head=cls_head, reg_head=reg_head), 3)
+    table, _ = layers(Recipe(cls_head=cls_head, reg_head=reg_head), 3)
     outputs = {LinearHead: ["Linear"], ConvHead: ["Conv2d", "AdaptiveMaxPool2d"]}
     names = [
         *["Flatten", "Dropout"] * flattened,
@@ -153,13 +156,13 @@ def test_heads_without_hidden_layers(cls_head: Head, reg_head: Head, flattened: 
         *outputs[type(cls_head)],
         *outputs[type(reg_head)],
     ]
-    assert [layer.name.split("-")[0] for layer in made.layers[62:]] == names
-    sizes = [layer.shape[0] for layer in made.layers[62 + 2 * flattened + 1 :]]
+    assert [layer.name.split("-")[0] for layer in table[62:]] == names
+    sizes = [layer.shape[0] for layer in table[62 + 2 * flattened + 1 :]]
     assert sizes == [3] * len(outputs[type(cls_head)]) + [4] * len(outputs[type(reg_head)])
 
 
 def test_a_picture_twice_as_wide_and_high_takes_four_times_the_input() -> None:
-    small, large = (table(Recipe(image_size=size), 6) for size in ("200x100", "400x200"))
-    assert large.input_mb == 4 * small.input_mb
-    assert large.pass_mb > small.pass_mb
-    assert large.size == small.size
+    small, large = (megabytes(Recipe(image_size=size)) for size in ("200x100", "400x200"))
+    assert large[0] == 4 * small[0]
+    assert large[1] > small[1]
+    assert large[2] == small[2]

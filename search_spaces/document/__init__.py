@@ -7,13 +7,14 @@ trained, 6 that wait for weights. First seeds score from 0.68 to 0.85, the best 
 hours on one core of an AMD EPYC, and half an hour for the features of all sizes. docs/document.md has them all.
 """
 
-from pathlib import Path
+from functools import partial
 
 from milair.recipe import Recipe
-from milair.runs import read, read_claims
 
-from .joint import space as space
+from ..joint import space as space
+from .runs import CLAIMS, RUNS
+from .sections import conclusions, linear_and_conv, published_figures
 
 BASELINE = Recipe(normalisation="data")  # its best
-RUNS = read(Path(__file__).with_suffix(".csv"))
-CLAIMS = read_claims(Path(__file__).with_name("document_claims.csv"), RUNS)
+FIRST = list(dict.fromkeys(run.recipe for run in RUNS))
+SECTIONS = [partial(published_figures, RUNS), partial(conclusions, CLAIMS), partial(linear_and_conv, CLAIMS)]

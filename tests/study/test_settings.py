@@ -1,4 +1,4 @@
-"""What all trials of a study share: how frames are read and split, which choices are left, which weights are there."""
+"""What all trials of a study share: how frames are read and split, which choices are left, which weights there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from milair import MilairError, space
 from milair.errors import UsageError
 from milair.frames import sample
-from milair.study.session import Settings, cache_folder, new_settings, open_setup, read_frames, same_settings
+from milair.frames.split import split
+from milair.study.session import cache_folder, read_frames
+from milair.study.settings import Settings, new_settings
 
 SPACE = '''"""Which one?"""
 from dataclasses import replace
@@ -50,19 +52,19 @@ def test_a_study_from_before_splits_and_choices_had_names_opens(make: Make) -> N
     older = {name: value for name, value in stored.items() if name not in ("only", "objects")}
     assert Settings.from_json(older) == make()
     for other in (older | {"new": 1}, {name: value for name, value in older.items() if name != "views"}):
-        with pytest.raises(MilairError, match="those of another milair"):
+        with pytest.raises(MilairError, match="of an incompatible version"):
             Settings.from_json(other)
 
 
 def test_a_split_is_part_of_a_study(make: Make) -> None:
-    grouped = make(split_kind="grouped")
+    grouped = make(split="grouped")
     assert make(stored=grouped) == grouped
     with pytest.raises(MilairError, match=r"other split: alike 0\.97, now free, kind grouped, now free"):
         grouped.refuse_difference(make(), "one@frames")
     frames = read_frames(grouped.data)
-    halves = open_setup(grouped, frames).split
+    halves = split(frames.labelled, grouped.split_kind)
     assert len(halves.val) == 6
-    assert same_settings(grouped, frames) == grouped
+    assert grouped.with_frames(frames) == grouped
 
 
 def test_a_split_of_ones_own_that_changes_is_another_split(make: Make, tmp_path: Path) -> None:
@@ -72,14 +74,14 @@ def test_a_split_of_ones_own_that_changes_is_another_split(make: Make, tmp_path:
     table.write_text("\n".join(["filename,split", *rows]))
     mine = make()
     assert mine.split_kind == "file"
-    assert [frame.path.name for frame in open_setup(mine, read_frames(mine.data)).split.val] == names[18:]
+    assert [frame.path.name for frame in split(read_frames(mine.data).labelled, mine.split_kind).val] == names[18:]
     table.write_text(table.read_text().replace(f"{names[20]},val", f"{names[20]},train"))
     with pytest.raises(MilairError, match="other split: fingerprint"):
         mine.refuse_difference(make(stored=mine), "one@frames")
-    assert same_settings(mine, read_frames(mine.data)) != mine
+    assert mine.with_frames(read_frames(mine.data)) != mine
     table.unlink()
     with pytest.raises(MilairError, match="--split file: nothing says whether"):
-        open_setup(mine, read_frames(mine.data))
+        split(read_frames(mine.data).labelled, mine.split_kind)
 
 
 def test_fewer_choices_are_stored_and_drawn_and_are_other_dimensions(make: Make, chosen: space.Space) -> None:
