@@ -30,8 +30,9 @@ from milair.model import backbones
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
-from milair.study.session import SAMPLE, read_frames
-from milair.training import metrics
+from milair.study.session import read_frames
+from milair.study.settings import SAMPLE
+from milair.training import losses, metrics
 from milair.training.train import train
 
 CPU = torch.device("cpu")
@@ -66,7 +67,7 @@ def plain_epoch(recipe: Recipe, frames: Split, bank: Bank, state: dict[str, Tens
         logits, found = heads(features.clone())
         row = metrics.per_image(logits, found, labels, boxes)
         optimizer.zero_grad()
-        torch.autograd.backward(metrics.loss(row[:, 0], row[:, 1], recipe.alpha))
+        torch.autograd.backward(losses.weighted(row[:, 0], row[:, 1], recipe.alpha))
         nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
         optimizer.step()
     return perf_counter() - start

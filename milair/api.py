@@ -1,28 +1,27 @@
 """What the commands do, as functions that return values: search, retrain, report, load, predict, and an objective."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import TrialState
 
 from milair import __version__
+from milair import space as spaces_
 from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features.quota import QUOTA
-from milair.space import Space, default_folder
-from milair.space import load as load_space
-from milair.study import lock, queue, samplers
+from milair.study import SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers
+from milair.study import storage as storages
 from milair.study.objective import Objective
-from milair.study.pruners import pruner as pruner_by_name
-from milair.study.results import EXHAUSTED, GOAL, finished, pick
 from milair.study.searching import Plan, Search
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import SAMPLE, TRAINING, most_views
-from milair.study.storage import default_url, load_study, open_storage, shown
 from milair.training import devices as places
 from milair.workers.local import Workers
 
@@ -31,20 +30,15 @@ if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.study.retraining import Retrained
     from milair.training.trainer import Trainer
 
-_TRIALS, _SAMPLE_TRIALS = 40, 12
-
 
 @dataclass(frozen=True)
 class Result:
     """What a search came to: a plain Optuna study, its session, and the summary that the command prints."""
 
+    study: optuna.Study
     session: Session
-    end: str  # "goal", "exhausted", "time" or "nothing to do"
+    end: str  # "goal", "exhausted" or "time"
     summary: dict[str, Any]
-
-    @property
-    def study(self) -> optuna.Study:
-        return _study_of(self.session)
 
 
 def search(
@@ -78,73 +72,62 @@ def search(
     console = console or Progress()
     chosen = _space(space, spaces)
     names = places.places(devices, per_device)
-    deadline = monotonic() + (timeout if timeout is not None else float("inf"))
+    deadline = monotonic() + (math.inf if timeout is None else timeout)
     threads = places.threads(len(names))
     with Workers(names, threads, debug) as workers:  # which import torch while the frames are read
-        database = open_storage(storage or default_url(studies))
+        database = storages.open_storage(storage or storages.default_url(studies))
         name = name or f"{chosen.name}@{Path(data_place(data)).name}"
-        console.say(f"milair {__version__}, study {name} in {shown(database.url)}\n{chosen.question}\n")
+        console.say(f"milair {__version__}, study {name} in {storages.shown(database.url)}\n{chosen.question}\n")
         if copy_from == name:
             raise UsageError(f"--copy-from {name}: that is the study itself; --name NAME names the new one")
-        old = None if copy_from is None else load_study(database, copy_from)
+        old = None if copy_from is None else storages.load_study(database, copy_from)
         existing = name in optuna.get_all_study_names(database)
         study = optuna.load_study(study_name=name, storage=database) if existing else None
         session = open_session(chosen, study, data=data, progress=console.advance, **choices)
-        chosen = session.space or chosen
+        chosen, without = session.space, {"backbone": session.settings.lacking()}
+        baseline = session.recipe(chosen.baseline)
         console.say(summary.describe(session, names, threads))
-        baseline, without = session.recipe(chosen.baseline), {"backbone": session.settings.lacking()}
         order = samplers.shuffled(chosen, seed, without)
         if sampler == "grid" and order is None:
             raise UsageError(f"--sampler grid: the space {chosen.name} is too large, or without end")
-        steps = pruner_by_name(pruner, baseline.epochs * most_views(baseline, session.settings.dimensions))
+        passes = baseline.epochs * most_views(baseline, session.settings.dimensions)
         workers.start(session.inputs(bank, bank_quota))
         if study is None:
             workers.check(baseline)  # what is not available is said before there is a study
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
-        study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), steps
+        study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes)
         with lock.held(study) as hold, lock.signed(hold):
-            session = session.store(study)
+            session.store(study)
             if old is not None:
-                _take_over(session, old, console)
-            if left := queue.put_back(hold):
-                console.say(f"back in the queue from a search that died: trial {', '.join(map(str, left))}")
-            pinned = queue.queue_first(study, chosen, without["backbone"])
-            default = pinned if chosen.first else _SAMPLE_TRIALS if session.settings.data == SAMPLE else _TRIALS
-            goal = default if trials is None else trials
-            study.set_user_attr(GOAL, goal)
-            done = finished(study)
-            if len(done) >= goal:
-                console.say(f"\n{len(done)} trials are finished and --trials is {goal}: nothing to do")
-                end = "nothing to do"
-            else:
-                console.search(done, goal, workers.names)
-                plan = Plan(goal, deadline, order, sampler == "grid")
-                objective = Objective(session, writes=hold.check)
-                end = _run(Search(hold, objective, workers, plan, console), console)
-                study.set_user_attr(EXHAUSTED, end == "exhausted")
-    if end == "exhausted":
+                copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
+                lines = [f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit", *others[:3]]
+                console.say("\n         ".join(lines))
+            if numbers := queue.put_back(hold):
+                console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
+            if numbers := [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]:
+                console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
+            pinned = queue.queue_first(session, without["backbone"])
+            if trials is None:
+                trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
+            study.set_user_attr(results.GOAL, trials)
+            done = results.finished(study)
+            console.search(done, trials, workers.names)
+            plan = Plan(trials, deadline, order, sampler == "grid")
+            try:
+                end = Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
+            except KeyboardInterrupt:
+                console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
+                raise
+            study.set_user_attr(results.EXHAUSTED, end == "exhausted")
+    if len(done) >= trials:
+        console.say(f"\n{len(done)} trials are finished and --trials is {trials}: nothing to do")
+    elif end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
     waiting = summary.waiting_for(session)
-    return Result(session, end, summary.summary(study, shown(database.url), session.split, waiting))
-
-
-def _run(search: Search, console: Progress) -> str:
-    try:
-        return search.run()
-    except KeyboardInterrupt:
-        console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
-        raise
-    finally:
-        console.close()
-
-
-def _take_over(session: Session, old: optuna.Study, console: Progress) -> None:
-    copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
-    console.say(f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit")
-    for line in others[:3]:
-        console.say(f"         {line}")
+    found = summary.summary(study, storages.shown(database.url), session.split, waiting)
+    return Result(study, session, end, found)
 
 
 def dry_run(
@@ -191,14 +174,11 @@ def retrain(
 
     console = console or Progress()
     session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
-    chosen = pick(_study_of(session), trial)
-    name = _study_of(session).study_name
+    chosen, name = results.pick(session.study, trial), session.study.study_name
     console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
     if session.settings.training != TRAINING:
-        console.say(
-            f"the study is of an incompatible version ({session.settings.training}, now {TRAINING}): "
-            "its scores do not repeat"
-        )
+        versions = f"({session.settings.training}, now {TRAINING})"
+        console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, everything=on == "all", progress=console.advance)
     models = []
     for model in retraining.retrain(
@@ -238,20 +218,19 @@ def report(
     storage: str | None = None,
     spaces: Path | None = None,
     console: Progress | None = None,
+    **_: Any,
 ) -> Path:
     """Write a study as one HTML page and as Markdown, compared with another study on the same frames if `against`
     names one; the page's path."""
-    from milair.reporting import sections as reporting
+    from milair.reporting import sections
 
     console = console or Progress()
     sessions = []
     for name in [study] if against is None else [study, against]:
-        opened = _study(name, studies, storage)
-        session = open_session(None, opened, data=data, progress=console.advance)
-        chosen = _space(session.settings.space, spaces).narrowed(session.settings.only)
-        sessions.append(replace(session, space=chosen))
-    folder = out or studies / "reports" / _study_of(sessions[0]).study_name
-    return reporting.write(folder, *sessions)
+        session = open_session(None, _study(name, studies, storage), data=data, progress=console.advance)
+        session.space = _space(session.settings.space, spaces).narrowed(session.settings.only)
+        sessions.append(session)
+    return sections.write(out or studies / "reports" / sessions[0].study.study_name, *sessions)
 
 
 def objective(
@@ -270,18 +249,13 @@ def objective(
     return Objective(session, _trainer(session, device, bank))
 
 
-def _space(name: str, folder: Path | None) -> Space:
-    return load_space(name, folder or default_folder())
+def _space(name: str, folder: Path | None) -> spaces_.Space:
+    return spaces_.load(name, folder or spaces_.default_folder())
 
 
 def _study(name: str, studies: Path, storage: str | None) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return load_study(open_storage(storage or default_url(studies), create=False), name)
-
-
-def _study_of(session: Session) -> optuna.Study:
-    assert session.study is not None
-    return session.study
+    return storages.load_study(storages.open_storage(storage or storages.default_url(studies), create=False), name)
 
 
 def _trainer(

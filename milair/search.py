@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from milair.console import options as shared
 from milair.console.command import command, leave
+from milair.study import PRUNERS, SAMPLE_TRIALS, SAMPLE_VIEWS, SAMPLERS, TRIALS, VIEWS
 
 if TYPE_CHECKING:
     from milair.console.progress import Progress
@@ -23,19 +24,19 @@ def arguments() -> ArgumentParser:
     add("--data", metavar="DIR", help="folder of labelled frames; default: the built-in sample")
     shared.add_frames(parser)
     add("--weights", metavar="W", help="imagenet, random, FILE or DIR; default: imagenet (sample: random)")
-    more = "(sample: 12; a space with FIRST: all of these)"
-    add("--trials", type=shared.whole(0), metavar="N", help=f"finished trials in all; default: 40 {more}")
+    trials = f"finished trials in all; default: {TRIALS} (sample: {SAMPLE_TRIALS}; a space with FIRST: all of these)"
+    add("--trials", type=shared.whole(0), metavar="N", help=trials)
     add("--timeout", type=float, metavar="S", help="begin no trial after S seconds")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
     add("--only", action="append", default=[], metavar="FIELD=A,B", help="of the space's choices, only these")
     add("--epochs", type=shared.whole(1), metavar="N", help="the same as --set epochs=N")
-    views = "augmented views of a picture in the bank; default: 12 (sample: 4)"
+    views = f"augmented views of a picture in the bank; default: {VIEWS} (sample: {SAMPLE_VIEWS})"
     add("--views", type=shared.whole(1), metavar="K", help=views)
     add("--name", help="name of the study; default: SPACE@DATA")
     add("--copy-from", metavar="OLD", help="begin with the finished trials of study OLD that still fit")
     add("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    add("--sampler", choices=shared.SAMPLERS, default=shared.SAMPLERS[0], help="default: %(default)s")
-    add("--pruner", choices=shared.PRUNERS, default=shared.PRUNERS[0], help="default: %(default)s")
+    add("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default: %(default)s")
+    add("--pruner", choices=PRUNERS, default=PRUNERS[0], help="default: %(default)s")
     add("--seed", type=shared.whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s")
     add("--dry-run", action="store_true", help="show what would be searched, and train nothing")
     add("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr")

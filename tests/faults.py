@@ -24,11 +24,12 @@ import pytest
 import tiny
 from optuna.trial import FrozenTrial, TrialState
 
-from milair import space
+from milair import api, space
 from milair.errors import MilairError
 from milair.study import storage
-from milair.study.objective import Objective, objective
-from milair.study.queue import FINISHED
+from milair.study.objective import Objective
+from milair.study.results import FINISHED
+from milair.training.trainer import Trainer
 
 SEED = int(os.environ.get("MILAIR_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
 STUDY = "tiny@frames"
@@ -136,6 +137,9 @@ class Place:
             database.remove_session()
             database.engine.dispose()
 
+    def study(self) -> optuna.Study:
+        return storage.load_study(storage.open_storage(self.url, create=False), STUDY)
+
     def states(self) -> Counter[str]:
         return Counter(trial.state.name for trial in self.trials())
 
@@ -144,19 +148,25 @@ class Place:
         return kept(self.trials())
 
     def objective(self, banks: Path | None = None, views: int = 2, **given: Any) -> Objective:
-        """What its workers run, in this process."""
+        """What a search of it runs, in this process."""
         folder, spaces = self.folder / "frames", self.folder / "spaces"
-        return objective(
+        return api.objective(
             "tiny", data=folder, views=views, device="cpu", spaces=spaces, bank=banks or self.banks, **given
         )
 
+    def trainer(self, banks: Path | None = None, views: int = 2) -> Trainer:
+        """What its workers run, in this process."""
+        trainer = self.objective(banks, views).trainer
+        assert isinstance(trainer, Trainer)
+        return trainer
+
     def undisturbed(self, banks: Path, views: int = 2) -> dict[str, str]:
         """The files of all its banks, computed anew, in peace."""
-        made = self.objective(banks, views)
+        trainer = self.trainer(banks, views)
         chosen = space.load("tiny", self.space.parent)
         sizes = chosen.dimensions().get("image_size", {"choices": [chosen.baseline.image_size]})["choices"]
         for size in sizes:
-            made.setup.bank(chosen.baseline.override({"image_size": size}))
+            trainer.bank(chosen.baseline.override({"image_size": size}))
         return files(banks)
 
 
@@ -266,7 +276,7 @@ class Storm:
                         break
                     self.total += 10
                 elif self.chance.random() < 0.5:
-                    assert search.alone(), "workers outlive their supervisor"
+                    assert search.alone(5), "workers outlive their search"
         print(dict(self.hits))
         return self.place.trials()
 
@@ -286,7 +296,7 @@ class Storm:
         return self.place.search(*length, "--devices", "cpu,cpu", "--trials", str(self.total))
 
     def _strike(self, search: Search) -> None:
-        """Wait for a random moment, and kill a worker, the supervisor, or all at once."""
+        """Wait for a random moment, and kill a worker, the search, or all at once."""
         aim = self.chance.choice(["start", "any", "any", "trial", "trial", "bank"])
         size = feature_bytes(self.place.banks)
         if aim == "bank" and size == self.whole:
@@ -308,49 +318,27 @@ class Storm:
         for victim in victims:
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
-        who = "everything" if victims is everything else "worker" if victims[0] in workers else "supervisor"
+        who = "everything" if victims is everything else "worker" if victims[0] in workers else "search"
         running = self.place.states()["RUNNING"] > 0
         self.hits += Counter(["kills", who] + ["during a trial"] * running + ["during a bank"] * (aim == "bank"))
 
 
-RUSH = """
-import sys
-import optuna
-from milair.study import queue, storage
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.load_study(study_name="rush", storage=storage.open_storage(sys.argv[1], create=False))
-
-def objective(trial):
-    x = trial.suggest_int("x", 0, 10**6)
-    print(trial.number, flush=True)
-    return float(x)
-
-print(queue.run(study, objective, queue.Draw(goal=int(sys.argv[2]))))
-"""
-
-
-def rush(url: str, *, trials: int, processes: int = 4) -> float:
-    """So many queued trials, drawn by several processes at once: each is run exactly once. Returns the seconds."""
-    study = optuna.create_study(study_name="rush", storage=storage.open_storage(url), direction="maximize")
-    for number in range(trials):
-        study.enqueue_trial({"x": number})
+def rush(place: Place, *, trials: int, workers: int = 4) -> float:
+    """So many queued trials of one epoch, trained by several workers: each once. Returns the seconds."""
+    options = ("--set", "epochs=1", "--set", "patience=1", "--devices", ",".join(["cpu"] * workers))
+    with place.search(*options, "--trials", "0") as search:  # the study, with its baseline in the queue
+        assert search.end() == 0, search.errors
+    study = place.study()
+    for number in range(1, trials):
+        study.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5 + number / 1000})
     begun = time.monotonic()
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RUSH, url, str(trials)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(processes)
-    ]
-    said = [worker.communicate() for worker in workers]
+    with place.search(*options, "--trials", str(trials)) as search:
+        assert search.end(4 * PATIENCE) == 0, search.errors
     seconds = time.monotonic() - begun
-    assert [worker.returncode for worker in workers] == [0] * processes, [errors for _, errors in said]
-    lines = [line for output, _ in said for line in output.split()]
-    assert lines.count("goal") == processes
-    assert sorted(int(line) for line in lines if line != "goal") == list(range(trials)), "run twice, or not at all"
-    assert [(trial.state, trial.value) for trial in study.trials] == [
-        (TrialState.COMPLETE, float(number)) for number in range(trials)
-    ]
-    optuna.delete_study(study_name="rush", storage=study._storage)
+    assert_whole(place.trials(), trials)
+    assert len(place.trials()) == trials
+    rows = [line.split()[0] for line in search.output.splitlines() if " complete " in line]
+    assert sorted(map(int, rows)) == list(range(trials)), "run twice, or not at all"
     return seconds
 
 

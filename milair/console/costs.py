@@ -17,7 +17,6 @@ from milair.training.trainer import Trainer
 def costs(session: Session, trainer: Trainer, seed: int) -> str:
     """A few lines; a few steps are timed, and nothing is kept. MilairError if the baseline cannot be trained."""
     space = session.space
-    assert space is not None
     trainer.weights(session.recipe(space.baseline))
     trial = optuna.create_study(sampler=RandomSampler(seed=seed)).ask()
     recipe, classes = session.recipe(space(trial)), len(session.frames.classes)

@@ -12,8 +12,6 @@ from milair.errors import UsageError
 from milair.features.quota import QUOTA
 from milair.frames import KINDS, OBJECTS
 
-SAMPLERS = ("tpe", "random", "grid")  # the first is the default
-PRUNERS = ("median", "asha", "hyperband", "none")
 STUDIES = Path("studies")
 AUTO = "auto"
 

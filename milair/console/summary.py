@@ -59,13 +59,12 @@ def summary(
 
 def describe(session: Session, devices: Sequence[str], threads: int) -> str:
     """The data, the weights and the devices of a search, in a few lines."""
-    settings, baseline = session.settings, session.recipe(session.space.baseline) if session.space else None
+    settings, baseline = session.settings, session.recipe(session.space.baseline)
     fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
-    random = baseline is not None and baseline.weights == "random"
     lines = [
         session.frames.describe(),
         describe_split(session.split, settings.split),
-        f"weights  {'random (seeded)' if random else f'pretrained ({settings.source})'}",
+        f"weights  {'random (seeded)' if baseline.weights == 'random' else f'pretrained ({settings.source})'}",
         f"devices  {', '.join(devices)}; threads for each: {threads}",
     ]
     return "\n".join(lines + ([f"fixed    {fixed}"] if fixed else []))
@@ -73,8 +72,7 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
 
 def waiting_for(session: Session) -> list[dict[str, Any]]:
     """Backbones without weights: the file that each waits for, and how many of the first recipes wait with it."""
-    space = session.space
-    recipes = Counter(point.get("backbone") for point in first(space)) if space and space.first else Counter()
+    recipes = Counter(point.get("backbone") for point in first(session.space) if session.space.first)
     return [
         {"backbone": name, "file": str(file), "recipes": recipes[name]}
         for name, file in session.settings.lacking().items()

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,11 +25,15 @@ from milair.errors import MilairError, OutsideError
 from milair.study import storage
 
 SEARCH = "search"  # of a study: who searches it; of a trial: the id of the search that runs it
-_MINE = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted")
-_HOLDER = text(
-    "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' "
-    "AND granted AND (classid::bigint << 32) + objid::bigint = :key AND objsubid = 1"
+_WAIT = 1  # seconds for a holder that is just ending
+_SPACE = 0x6D696C61  # "mila": other programs lock in the same database
+_TAKE = text(f"SELECT pg_try_advisory_lock({_SPACE}, :study)")
+_HELD = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid AND datname = current_database() "
+    f"WHERE locktype = 'advisory' AND granted AND classid = {_SPACE} AND objid = :study AND objsubid = 2"
 )
+_MINE = _HELD + " AND pid = pg_backend_pid()"
+_POOLER = "the server is behind a pooler such as PgBouncer, which breaks the lock of a study; name PostgreSQL itself"
 # A holder whose host has vanished is noticed within half a minute.
 _ALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 
@@ -48,56 +54,63 @@ class Hold:
     def check(self) -> None:
         """OutsideError if the study is not ours any more: then nothing may be told."""
         try:
-            held = self.connection is None or self.connection.execute(_MINE).scalar_one() > 0
+            held = self.connection is None or _count(self.connection, _MINE, self.study)
+            holder = (self.study.user_attrs.get(SEARCH) or {}).get("id")
         except SQLAlchemyError as error:
             raise OutsideError(f"the connection that holds the study is lost ({storage.reason(error)})") from None
-        if not held or (self.study.user_attrs.get(SEARCH) or {}).get("id") != self.id:
+        except KeyError:
+            raise OutsideError(f"study {self.study.study_name} was deleted") from None
+        if not held or holder != self.id:
             raise OutsideError(f"study {self.study.study_name} is held by another search now; this one ends")
+
+    def put_back(self, trial: FrozenTrial | optuna.Trial) -> None:
+        """Let a trial wait as it was, for whichever program runs it next."""
+        base = storage.of(self.study)
+        base.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        base.set_trial_user_attr(trial._trial_id, SEARCH, None)
 
 
 @contextmanager
 def held(study: optuna.Study, done: str = "searched") -> Iterator[Hold]:
     """A block that holds a study alone. MilairError, with who holds it, if another process does."""
-    base = storage.of(study)
-    if base.engine.dialect.name == "sqlite":
-        path = Path(str(base.engine.url.database))
-        lock = FileLock(path.with_name(f".{path.name}.{study._study_id}.lock"))
+    if _is_file(study):
         try:
-            lock.acquire(timeout=1)
+            lock = _file(study).acquire(_WAIT)
         except Timeout:
-            who = study.user_attrs.get(SEARCH) or {}
-            _refuse(study, f"process {who.get('pid', '?')} on {who.get('host', 'this host')}", done)
-        try:
+            _refuse(study, done)
+        with lock:
             yield Hold(study, uuid4().hex)
-        finally:
-            lock.release()
         return
-    name, key = f"milair {study.study_name} on {socket.gethostname()}, process {os.getpid()}", study._study_id
+    name = f"milair {study.study_name} on {socket.gethostname()}, process {os.getpid()}"
     arguments = {"keepalives_idle": 10, "application_name": name[:63], "options": _ALIVE}
-    engine = create_engine(base.engine.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments)
-    with engine.connect() as connection:
-        if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar_one():
-            _refuse(study, str(connection.execute(_HOLDER, {"key": key}).scalar()), done)
-        hold = Hold(study, uuid4().hex, connection)
-        if connection.execute(_MINE).scalar_one() != 1:
-            raise MilairError("the database is behind a pooler that breaks session locks; connect to PostgreSQL itself")
-        yield hold
+    url, deadline = storage.of(study).engine.url, monotonic() + _WAIT
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=arguments)
+    try:
+        connection = engine.connect()
+    except SQLAlchemyError as error:
+        said = storage.reason(error)
+        raise MilairError(_POOLER if "unsupported startup parameter" in said else said) from None
+    with connection:
+        driver: Any = connection.connection.dbapi_connection
+        if driver.info.backend_pid != connection.execute(text("SELECT pg_backend_pid()")).scalar_one():
+            raise MilairError(_POOLER)
+        while not connection.execute(_TAKE, {"study": study._study_id}).scalar_one():
+            if monotonic() > deadline:
+                _refuse(study, done)
+            sleep(_WAIT / 10)
+        yield Hold(study, uuid4().hex, connection)
 
 
 def is_held(study: optuna.Study) -> bool:
     """Whether a search runs, here or on another host."""
+    if not _is_file(study):
+        with storage.of(study).engine.connect() as connection:
+            return _count(connection, _HELD, study) > 0
     try:
-        with held(study):
+        with _file(study).acquire(0):
             return False
-    except MilairError:
+    except Timeout:
         return True
-
-
-def _refuse(study: optuna.Study, who: str, done: str) -> Any:
-    raise MilairError(
-        f"study {study.study_name} is being searched by {who}; it can be {done} when that has ended "
-        "(more workers of one search: --devices, --per-device)"
-    )
 
 
 @contextmanager
@@ -110,3 +123,24 @@ def signed(hold: Hold) -> Iterator[None]:
         with suppress(Exception):  # the database may be the trouble
             hold.check()
             hold.study.set_user_attr(SEARCH, None)
+
+
+def _is_file(study: optuna.Study) -> bool:
+    return storage.of(study).engine.dialect.name == "sqlite"
+
+
+def _file(study: optuna.Study) -> FileLock:
+    path = Path(str(storage.of(study).engine.url.database))
+    return FileLock(path.with_name(f".{path.name}.{study._study_id}.lock"))
+
+
+def _count(connection: Connection, locks: str, study: optuna.Study) -> int:
+    return int(connection.execute(text(locks), {"study": study._study_id}).scalar_one())
+
+
+def _refuse(study: optuna.Study, done: str) -> NoReturn:
+    who = study.user_attrs.get(SEARCH) or {}
+    raise MilairError(
+        f"study {study.study_name} is being searched by process {who.get('pid', '?')} on {who.get('host', '?')}; "
+        f"it can be {done} when that has ended (more workers of one search: --devices, --per-device)"
+    )

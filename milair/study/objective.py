@@ -19,7 +19,7 @@ from milair.recipe import Recipe
 from milair.study.pruners import RUNG
 from milair.study.results import finite
 from milair.study.session import Session
-from milair.training.values import Epoch, Hopeless, News, Opened, Trains
+from milair.training.values import Epoch, Hopeless, News, Opened
 
 PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, what a space trains first
 
@@ -31,7 +31,7 @@ class Objective:
     """objective(trial) -> score, from 0 to 1: (mean IoU + accuracy) / 2 at the epoch of the lowest validation loss."""
 
     session: Session
-    trainer: Trains | None = None  # a search has trainers of its own
+    trainer: Any = None  # of training/trainer.py; a search has workers for that
     writes: Callable[[], object] = lambda: None  # called before a report; what it raises ends the trial
     _busy: Lock = field(default_factory=Lock, repr=False)
 
@@ -44,7 +44,6 @@ class Objective:
             raise MilairError("one objective trains one trial at a time: study.optimize(…, n_jobs=1)")
         try:
             steps = self.steps(trial)
-            assert self.trainer is not None
             for news in self.trainer.train(next(steps)):
                 steps.send(news)
             steps.send(None)
@@ -84,7 +83,6 @@ class Objective:
 
     def prepare(self, trial: BaseTrial) -> Recipe:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
-        assert self.session.space is not None
         asked = self.session.recipe(self.session.space(trial))
         others = [other.user_attrs.get("recipe", {}) for other in _others(trial)]
         used = {other["seed"] for other in others if other | {"seed": asked.seed} == asked.to_json()}

@@ -14,7 +14,6 @@ from milair.study.objective import PINNED
 from milair.study.results import finished, stored_settings
 from milair.study.samplers import Parameters
 from milair.study.session import Session
-from milair.study.storage import of
 
 _COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
 
@@ -31,10 +30,11 @@ def first(space: Space) -> list[Parameters]:
     return parameters
 
 
-def queue_first(study: optuna.Study, space: Space, lacking: Collection[str] = ()) -> int:
+def queue_first(session: Session, lacking: Collection[str] = ()) -> int:
     """Let what the space trains first wait, never pruned, unless it is among the study's trials.
 
     Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now."""
+    study, space = session.study, session.space
     pinned = [parameters for parameters in first(space) if parameters.get("backbone") not in lacking]
     trials = study.get_trials(deepcopy=False)
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
@@ -60,12 +60,12 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> No
 
 def put_back(hold: Hold, dry_run: bool = False) -> list[int]:
     """Let trials of searches that have died wait again; the numbers of these. Those of other programs stay."""
-    base, numbers = of(hold.study), []
+    numbers = []
     for trial in hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if {SEARCH, "worker"} & set(trial.user_attrs):  # an older milair signed by its workers
+        if trial.user_attrs.get(SEARCH) or "worker" in trial.user_attrs:  # an older milair signed by its workers
             numbers.append(trial.number)
             if not dry_run:
-                base.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                hold.put_back(trial)
     return numbers
 
 
@@ -75,8 +75,6 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
     What this one has already, with the same seed, is not copied: it would count as another seed's.
     `weights` gives the fingerprint of a recipe's weights. MilairError if the studies are of other frames."""
     study, space, settings = session.study, session.space, session.settings
-    assert study is not None
-    assert space is not None
     stored_settings(old).refuse_difference(settings, old.study_name, names=_COMPARABLE, so="none of its trials fit")
     copied, others = 0, []
     seeds, own_seed = "seed" in space.dimensions(), space.baseline.override(settings.overrides).seed

@@ -100,7 +100,7 @@ def _train(
     backbone = backbones.build(recipe.backbone, recipe.pooling, weights)
     preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
     about: dict[str, Any] = {
-        "study": session.study.study_name if session.study else None,
+        "study": session.study.study_name,
         "trial": trial.number,
         "trained_on": "all" if everything else "train",
         "epoch": kept.number,

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -72,7 +73,7 @@ class Search:
     plan: Plan
     listener: Listener
     hands: dict[str, Hand] = field(default_factory=dict)  # by worker
-    idle: list[str] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)  # workers that have not told the end of a training
     failures: int = 0
 
     def run(self) -> str:
@@ -80,11 +81,11 @@ class Search:
 
         One that fails keeps its reason. OutsideError for trouble outside of trials: a full disk, a picture that
         vanished, a database that fails, another search that holds the study; the trial that met it waits."""
-        self.idle = list(self.workers.names)
         try:
             news = self.workers.listen()
             while (end := self._fill()) is None or self.hands:
-                self._hear(*next(news))
+                while self._hear(*next(news)):
+                    pass
             return end
         except (StorageInternalError, SQLAlchemyError) as error:
             raise OutsideError(f"the database of studies: {storage.reason(error)}") from error
@@ -93,7 +94,7 @@ class Search:
 
     def _fill(self) -> str | None:
         """Give idle workers trials; why there are no more, if that is so."""
-        while self.idle:
+        while idle := [name for name in self.workers.names if name not in self.busy]:
             trial = self._draw()
             if not isinstance(trial, optuna.Trial):
                 return trial
@@ -103,16 +104,16 @@ class Search:
             except Exception as error:
                 self._ended(trial, error, "")
                 continue
-            name = self.idle.pop(0)
-            self.hands[name] = Hand(trial, recipe, steps)
-            self.workers.train(name, recipe)
+            self.hands[idle[0]] = Hand(trial, recipe, steps)
+            self.busy.add(idle[0])
+            self.workers.train(idle[0], recipe)
         return None
 
     def _draw(self) -> optuna.Trial | str | None:
         """The next trial, signed before it runs; else why there is none, or None while others run the last ones."""
         self.hold.check()
         self.objective.session.hold_labels()
-        study, plan, mine = self.hold.study, self.plan, {SEARCH: self.hold.id}
+        study, plan = self.hold.study, self.plan
         trials = study.get_trials(deepcopy=False)
         finished = sum(trial.state in FINISHED for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
@@ -125,17 +126,32 @@ class Search:
         if finished + len(self.hands) >= plan.goal:
             return None
         if waiting:
-            base, known = storage.of(study), waiting[0]
-            base.set_trial_user_attr(known._trial_id, SEARCH, self.hold.id)
-            if known.user_attrs.get("error"):  # of an earlier attempt
-                base.set_trial_user_attr(known._trial_id, "error", None)
-        else:
+            number = waiting[0]._trial_id
+            if not self._claim(waiting[0]):
+                return self._draw()
+        else:  # signed and running at once: another program's `ask` never sees it
             ordered = plan.configurations or [] if plan.grid or len(drawn) < STARTUP else []
-            study.enqueue_trial(next((point for point in ordered if point not in drawn), {}), user_attrs=mine)
-        return study.ask()
+            fixed = {"fixed_params": next((point for point in ordered if point not in drawn), {})}
+            state, mine = TrialState.RUNNING, {SEARCH: self.hold.id}
+            template = optuna.create_trial(state=state, user_attrs=mine, system_attrs=fixed)
+            number = study._storage.create_new_trial(study._study_id, template)
+        study._thread_local.cached_all_trials = None  # as `ask` does: samplers see what was told since
+        return optuna.Trial(study, number)
 
-    def _hear(self, name: str, told: Told) -> None:
-        """What a worker tells."""
+    def _claim(self, trial: FrozenTrial) -> bool:
+        """Run a trial that waits, unless another program was faster. Signed first: what runs unsigned is never ours."""
+        base, number = storage.of(self.hold.study), trial._trial_id
+        with suppress(UpdateFinishedTrialError):
+            base.set_trial_user_attr(number, SEARCH, self.hold.id)
+            if trial.user_attrs.get("error"):  # of an earlier attempt
+                base.set_trial_user_attr(number, "error", None)
+            if base.set_trial_state_values(number, TrialState.RUNNING):
+                return True
+            base.set_trial_user_attr(number, SEARCH, None)
+        return False
+
+    def _hear(self, name: str, told: Told) -> bool:
+        """What a worker tells; whether it goes on with its trial."""
         hand = self.hands.get(name)
         if isinstance(told, Features):
             self.listener.advance(told.what, told.done, told.total, worker=name)
@@ -146,7 +162,8 @@ class Search:
         elif hand is not None:  # else it was stopped, and tells what it has not heard of yet
             self._step(name, hand, told)
         if isinstance(told, Ended | Died):
-            self.idle.append(name)
+            self.busy.discard(name)
+        return name in self.hands
 
     def _step(self, name: str, hand: Hand, told: News | Ended) -> None:
         """Go on with the trial of a worker."""
@@ -170,6 +187,8 @@ class Search:
     def _ended(self, trial: optuna.Trial, outcome: Exception | float, worker: str) -> None:
         """Tell a trial's end. OutsideError where that is not its own, and the trial waits."""
         state, value = TrialState.FAIL, None
+        if isinstance(outcome, float) and math.isnan(outcome):
+            outcome = ArithmeticError("its score is not a number")
         if isinstance(outcome, float):
             state, value = TrialState.COMPLETE, outcome
         elif isinstance(outcome, optuna.TrialPruned | Hopeless):
@@ -200,7 +219,7 @@ class Search:
         deaths = trial.user_attrs.get("deaths", 0) + 1
         trial.set_user_attr("deaths", deaths)
         if deaths < DEATHS:
-            storage.of(self.hold.study).set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            self.hold.put_back(trial)
         else:
             self._ended(trial, MilairError(f"{deaths} workers died with it"), worker)
 
@@ -216,12 +235,11 @@ class Search:
 
     def _give_back(self) -> None:
         """Let trials in hand wait as they were; what fails here is done by the next search's start."""
-        try:
+        with suppress(OutsideError, StorageInternalError, SQLAlchemyError):
+            self.hold.check()
             for trial in self.hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if trial.user_attrs.get(SEARCH) == self.hold.id:
-                    storage.of(self.hold.study).set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        except (StorageInternalError, SQLAlchemyError):
-            pass
+                    self.hold.put_back(trial)
 
 
 def _distinct(drawn: list[Parameters]) -> int:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from platformdirs import user_cache_path
@@ -16,8 +16,7 @@ from milair.frames.read import read
 from milair.frames.split import split as split_frames
 from milair.recipe import Recipe
 from milair.space import Space
-from milair.study import storage
-from milair.study.results import SETTINGS, stored_settings
+from milair.study import results, storage
 from milair.study.settings import SAMPLE, Settings, new_settings
 from milair.training.values import Inputs
 
@@ -25,15 +24,15 @@ LABELS = "milair:labels"  # the study's system attribute that holds its label ro
 Progress = Callable[[str, int, int], None]  # what, done, total
 
 
-@dataclass(frozen=True)
+@dataclass
 class Session:
     """A study, or one to be, with all that its trials share."""
 
     settings: Settings
     frames: Frames
     split: Split
-    space: Space | None = None  # not for those who only want what was trained
-    study: optuna.Study | None = None
+    space: Space = None  # type: ignore[assignment]  # not for those who only want what was trained
+    study: optuna.Study = None  # type: ignore[assignment]  # not in a dry run, nor under another program's study
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """A recipe under the study's overrides."""
@@ -41,39 +40,43 @@ class Session:
 
     def inputs(self, folder: Path | None = None, quota: float = QUOTA, everything: bool = False) -> Inputs:
         """What trainings share; banks in `folder`, else in the user's cache; `everything`: also train on validation."""
-        settings, split = self.settings, self.split
+        settings, split, frames = self.settings, self.split, self.frames
         if everything:  # the score then says nothing
             split = Split(split.train + split.val, split.val)
         banks = folder or cache_folder() / "banks"
-        frames = self.frames
         return Inputs(split, frames.labelled, frames.classes, settings.views, settings.source, banks, quota)
 
-    def store(self, study: optuna.Study) -> "Session":
+    def store(self, study: optuna.Study) -> Self:
         """This session on a study, its settings and label rows stored there. The caller holds the study."""
-        stored = stored_settings(study) if SETTINGS in study.user_attrs or study.get_trials(deepcopy=False) else None
-        if stored is not None:
-            self._refuse_difference(stored, study)
+        self.study, stored = study, None
+        if results.SETTINGS in study.user_attrs or study.get_trials(deepcopy=False):
+            stored = results.stored_settings(study)
+            self.refuse_difference(stored)
         if stored != self.settings:  # new, or its data or weights have moved
-            study.set_user_attr(SETTINGS, self.settings.to_json())
+            study.set_user_attr(results.SETTINGS, self.settings.to_json())
             with storage.experimental():
                 study.set_metric_names(["score"])  # or the dashboard calls it "Objective 0"
-        if _labels(study) is None:
+        if self._labels() is None:
             storage.of(study).set_study_system_attr(study._study_id, LABELS, label_rows(self.frames.labelled))
-        return replace(self, study=study)
+        return self
 
     def hold_labels(self) -> None:
         """MilairError, with file and row, if frames or labels are others now than when they were read."""
         if self.frames.changed():
-            assert self.study is not None
-            frames = read_frames(self.settings.data, self.settings.objects)
-            replace(self, settings=self.settings.with_frames(frames), frames=frames)._refuse_difference(
-                self.settings, self.study
-            )
+            self.frames = read_frames(self.settings.data, self.settings.objects)
+            replace(self, settings=self.settings.with_frames(self.frames)).refuse_difference(self.settings)
 
-    def _refuse_difference(self, stored: Settings, study: optuna.Study) -> None:
-        rows = _labels(study)
+    def refuse_difference(self, stored: Settings) -> None:
+        """MilairError that names what differs from the settings and labels of the study."""
+        rows = self._labels()
         detail = None if rows is None else label_difference(rows, self.frames.labelled)
-        stored.refuse_difference(self.settings, study.study_name, detail)
+        stored.refuse_difference(self.settings, self.study.study_name, detail)
+
+    def _labels(self) -> list[list[Any]] | None:
+        """The label rows stored with the study; None if it is older than these."""
+        rows: list[list[Any]] | None
+        rows = storage.of(self.study).get_study_system_attrs(self.study._study_id).get(LABELS)
+        return rows
 
 
 def open_session(
@@ -86,34 +89,26 @@ def open_session(
     progress: Progress | None = None,
     **choices: Any,
 ) -> Session:
-    """The session of a study, of a run of a space, or of a run that goes on with a study.
+    """The session of a study (then `space` may be None), of a run of a space, or of one that goes on with a study.
 
     `data` and `weights` say where they lie now, if they moved; `choices` are those of `new_settings`. MilairError
     names what differs from the study: a file and row of the labels, an option."""
-    stored = None if study is None or SETTINGS not in study.user_attrs else stored_settings(study)
-    if stored is None and space is None:
-        assert study is not None
-        stored_settings(study)  # says why it has none
-    place = data_place(data) if data is not None or stored is None else stored.data
+    stored = None
+    if study is not None and (space is None or results.SETTINGS in study.user_attrs):
+        stored = results.stored_settings(study)
+    place = stored.data if stored and data is None else data_place(data)
     objects = objects or (stored.objects if stored else OBJECTS[0])
     frames = read_frames(place, objects, progress)
-    if space is None:
-        assert stored is not None
-        settings = replace(stored.with_frames(frames), data=place, source=weights or stored.source)
-    else:
+    if space is not None:
         settings = new_settings(space, place, frames, weights=weights, objects=objects, stored=stored, **choices)
         space = space.narrowed(settings.only)
-    session = Session(settings, frames, Split((), ()), space, study)
+    elif stored is not None:
+        settings = replace(stored.with_frames(frames), data=place, source=weights or stored.source)
+    session = Session(settings, frames, Split((), ()), space, study)  # type: ignore[arg-type]  # see there
     if stored is not None:
-        assert study is not None
-        session._refuse_difference(stored, study)
-    return replace(session, split=split_frames(frames.labelled, settings.split_kind))
-
-
-def _labels(study: optuna.Study) -> list[list[Any]] | None:
-    """The label rows stored with a study; None if it is older than that."""
-    rows: list[list[Any]] | None = storage.of(study).get_study_system_attrs(study._study_id).get(LABELS)
-    return rows
+        session.refuse_difference(stored)
+    session.split = split_frames(frames.labelled, settings.split_kind)
+    return session
 
 
 def read_frames(data: str, objects: str = OBJECTS[0], progress: Progress | None = None) -> Frames:

@@ -18,10 +18,10 @@ from milair.frames.frame import Frames, fingerprint
 from milair.frames.split import default_kind, identity
 from milair.recipe import Recipe
 from milair.space import Space
+from milair.study import SAMPLE_VIEWS, VIEWS
 
 TRAINING = 2  # one more when a recipe with its seed comes to other scores; 2: boxes begin about the centre
 SAMPLE = "sample"
-SAMPLE_VIEWS, VIEWS = 4, 12
 # The sample is there to see milair at work within minutes on two cores: a smaller backbone and picture, short epochs.
 SAMPLE_OVERRIDES = {
     "backbone": "squeezenet1_1",

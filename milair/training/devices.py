@@ -7,7 +7,8 @@ import re
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ctypes import CDLL
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,7 @@ def places(names: str, per_device: int = 1) -> list[str]:
 
     UsageError if a name is none, MilairError if the machine has no such GPU."""
     devices = [name.strip() for name in names.split(",")]
-    gpus = 0
-    if set(devices) != {"cpu"}:  # torch takes seconds, and nobody need ask it about the CPU
-        import torch
-
-        gpus = torch.cuda.device_count()
+    gpus = 0 if set(devices) == {"cpu"} else _gpus()
     if names == "auto":
         devices = [f"cuda:{number}" for number in range(gpus)] or ["cpu"]
     for name in devices:
@@ -37,6 +34,17 @@ def places(names: str, per_device: int = 1) -> list[str]:
         if name != "cpu" and int(name.removeprefix("cuda:")) >= gpus:
             raise MilairError(f"--devices {names}: {name} is not available; this machine has {gpus} GPUs")
     return [name for name in devices for _ in range(per_device)]
+
+
+def _gpus() -> int:
+    """How many there are. Only where a driver is installed is torch asked, which takes seconds to import."""
+    with suppress(OSError):
+        if not Path("/dev/kfd").exists():  # AMD's
+            CDLL("libcuda.so.1")
+        import torch
+
+        return torch.cuda.device_count()
+    return 0
 
 
 def threads(workers: int) -> int:

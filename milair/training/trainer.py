@@ -30,7 +30,9 @@ class Trainer:
     _bank: tuple[object, Bank] | None = field(default=None, repr=False)  # the one last used stays open
 
     def train(self, recipe: Recipe) -> Iterator[News]:
-        """See `Trains`. Out of memory is Hopeless too, and leaves the memory as it was."""
+        """The bank, then the epochs; closing it ends the training.
+
+        Hopeless if it cannot come to anything; out of memory is that too, and leaves the memory as it was."""
         try:
             needed, limit = self.memory_needed(recipe), devices.memory(self.device)
             if needed > limit:
@@ -85,7 +87,13 @@ class Trainer:
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from, on disk."""
         shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
-        return 4 * math.prod(shape) * len(self.inputs.frames) * (self.inputs.views + 1)
+        return 4 * math.prod(shape) * self.views(recipe)
+
+    def views(self, recipe: Recipe) -> int:
+        """How many a bank holds. Under "data" another split has other statistics, and with them a bank of its own."""
+        split, each = self.inputs.split, self.inputs.views + 1
+        own = recipe.normalisation == "data"
+        return len(split.train) * each + len(split.val) if own else len(self.inputs.frames) * each
 
     def memory_needed(self, recipe: Recipe) -> int:
         """Bytes on the device, about: a GPU holds the bank, a CPU reads it from the disk as it goes."""
@@ -96,7 +104,7 @@ class Trainer:
         size = heads.size(recipe, len(data.classes))
         return Opened(
             weights=data.weights,
-            views=len(self.inputs.frames) * (self.inputs.views + 1),
+            views=self.views(recipe),
             pictures=len(self.inputs.frames),
             computed=data.computed,
             megabytes=data.megabytes,

@@ -1,13 +1,10 @@
 """What goes into a training and what it tells: plain values, light to import, that a process can hand to another."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 from milair.errors import MilairError, OutsideError
 from milair.frames.frame import Frame, Split
-from milair.recipe import Recipe
 
 Row = list[float]  # of a validation frame: the class's number, its probability, the box in shares
 
@@ -117,10 +114,3 @@ class Died:
 
 News = Opened | Epoch  # of a training
 Told = News | Features | Ended | Died  # by a worker
-
-
-class Trains(Protocol):
-    """Whoever trains a recipe: here, in another process, on another machine."""
-
-    def train(self, recipe: Recipe) -> Iterator[News]:
-        """The bank, then the epochs; closing it ends the training. Hopeless if it cannot come to anything."""

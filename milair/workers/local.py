@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe
+from queue import SimpleQueue
 from tempfile import TemporaryFile
-from typing import IO, Any, Self
+from threading import Thread
+from typing import IO, Self
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
@@ -19,7 +21,7 @@ from milair.workers.messages import Start, Stop, Task
 
 RESTARTS = 3  # of a worker that ends no training in between
 _SHARE = 100  # trainings after which a fresh process takes over
-_BEGIN = "import sys; sys.path[:] = sys.argv[1:]; from milair.workers import worker; worker.main()"
+_BEGIN = "import sys; sys.path[:] = sys.argv[2:]; from milair.workers import worker; worker.main(int(sys.argv[1]))"
 
 
 @dataclass
@@ -27,33 +29,29 @@ class _Process:
     """It imports what it needs at once, which takes seconds, and works once it is told to start."""
 
     popen: subprocess.Popen[bytes]
-    requests: Connection
-    news: Connection
-    errors: IO[str] | None  # what it wrote to stderr
+    pipe: Connection  # of its own: what a library prints to stdout is no news
+    errors: IO[str] | None  # what it prints
     tasks: int = 0
 
     @classmethod
     def begin(cls, threads: int, debug: bool) -> Self:
         errors = None if debug else TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        popen = subprocess.Popen(
-            [sys.executable, "-c", _BEGIN, *sys.path],  # as this process finds its modules, in a notebook too
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            start_new_session=True,  # Ctrl-C is for the search
-        )
-        assert popen.stdin is not None
-        assert popen.stdout is not None
-        requests = Connection(os.dup(popen.stdin.fileno()), readable=False)
-        news = Connection(os.dup(popen.stdout.fileno()), writable=False)
-        popen.stdin.close()
-        popen.stdout.close()
-        return cls(popen, requests, news, errors)
+        ours, theirs = Pipe()
+        with theirs:
+            popen = subprocess.Popen(
+                [sys.executable, "-c", _BEGIN, str(theirs.fileno()), *sys.path],  # finds modules as this process does
+                stdin=subprocess.DEVNULL,
+                stdout=errors or 2,
+                stderr=errors,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                start_new_session=True,  # Ctrl-C is for the search
+            )
+        return cls(popen, ours, errors)
 
     def send(self, request: Start | Task | Stop) -> None:
         with suppress(OSError):  # it died already, and that will be heard
-            self.requests.send(request)
+            self.pipe.send(request)
 
     def end(self) -> str:
         """Kill it; the reason why it was gone already, if it was."""
@@ -61,8 +59,6 @@ class _Process:
             self.popen.wait(1)
         self.popen.kill()
         status, last = self.popen.wait(), []
-        self.requests.close()
-        self.news.close()
         if self.errors is not None:
             with self.errors as errors:
                 errors.seek(0)
@@ -81,6 +77,7 @@ class Workers:
         self.inputs: Inputs | None = None
         self.deaths: Counter[str] = Counter()
         self.processes: dict[str, _Process] = {}
+        self.inbox: SimpleQueue[tuple[str, _Process, Told | None]] = SimpleQueue()
 
     def __enter__(self) -> Self:
         for name in self.devices:
@@ -101,13 +98,20 @@ class Workers:
 
     def check(self, recipe: Recipe) -> None:
         """MilairError if the backbone of a recipe or its weights are not available."""
-        self.processes[self.names[0]].send(Task(recipe, check=True))
-        next(news for _, news in self.listen() if isinstance(news, Ended)).check()
+        first, task = self.names[0], Task(recipe, check=True)
+        self.processes[first].send(task)
+        for name, news in self.listen():
+            if isinstance(news, Ended):
+                news.check()
+                break
+            if isinstance(news, Died) and name == first:
+                self.processes[first].send(task)
 
     def train(self, name: str, recipe: Recipe) -> None:
         """Let an idle worker train a recipe; what becomes of it is heard, Ended last."""
         if self.processes[name].tasks >= _SHARE:
-            self.processes.pop(name).end()
+            self.processes[name].popen.kill()
+            self.processes[name].end()
             self._begin(name)
         self.processes[name].tasks += 1
         self.processes[name].send(Task(recipe))
@@ -119,32 +123,33 @@ class Workers:
     def listen(self) -> Iterator[tuple[str, Told]]:
         """What workers tell, as it comes, without end. MilairError if one dies again and again."""
         while True:
-            by_pipe = {process.news: name for name, process in self.processes.items()}
-            for pipe in wait(list(by_pipe)):
-                assert isinstance(pipe, Connection)
-                name = by_pipe[pipe]
-                if self.processes[name].news is not pipe:  # a fresh one has taken over meanwhile
-                    continue
-                try:
-                    news: Any = pipe.recv()
-                except (EOFError, OSError):
-                    news = self._died(name)
-                if isinstance(news, Ended):
-                    self.deaths[name] = 0
-                yield name, news
+            name, process, news = self.inbox.get()
+            if self.processes[name] is not process:  # a fresh one has taken over meanwhile
+                continue
+            if isinstance(news, Ended):
+                self.deaths[name] = 0
+            yield name, self._died(name) if news is None else news
+
+    def _hear(self, name: str, process: _Process) -> None:
+        """On a thread for each process: one that is stopped in the middle of a message holds up no other."""
+        with suppress(Exception):  # it died, or what it sent cannot be read: either is its end
+            while True:
+                self.inbox.put((name, process, process.pipe.recv()))
+        self.inbox.put((name, process, None))
 
     def _begin(self, name: str) -> None:
         process = self.processes[name] = _Process.begin(self.threads, self.debug)
+        Thread(target=self._hear, args=(name, process), daemon=True).start()
         if self.inputs is not None:
             process.send(Start(self.inputs, self.devices[name], self.threads))
 
     def _died(self, name: str) -> Died:
-        died = f"worker {name} died ({self.processes.pop(name).end()})"
+        died = f"worker {name} died ({self.processes[name].end()})"
         self.deaths[name] += 1
         if self.deaths[name] > RESTARTS:
             raise MilairError(f"{died}, {self.deaths[name]} times without finishing a trial")
         self._begin(name)
-        return Died(f"{died}; its trial is back in the queue, and another starts ({self.deaths[name]} of {RESTARTS})")
+        return Died(f"{died}; another starts ({self.deaths[name]} of {RESTARTS})")
 
 
 def names(devices: Sequence[str]) -> list[str]:

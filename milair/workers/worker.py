@@ -17,8 +17,8 @@ from milair.workers.messages import Start, Stop, Task
 class Worker:
     """Listens on a thread of its own, so that a search can stop a training, and its end is noticed at once."""
 
-    def __init__(self, requests: Connection, news: Connection) -> None:
-        self.requests, self.news = requests, news
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
         self.inbox: SimpleQueue[Start | Task] = SimpleQueue()
         self.stop = Event()
         Thread(target=self._listen, daemon=True).start()
@@ -26,7 +26,7 @@ class Worker:
     def _listen(self) -> None:
         try:
             while True:
-                request = self.requests.recv()
+                request = self.pipe.recv()
                 if isinstance(request, Stop):
                     self.stop.set()
                 else:
@@ -34,6 +34,9 @@ class Worker:
                     self.inbox.put(request)
         except (EOFError, OSError):
             os._exit(0)
+        except Exception:  # what was sent cannot be read: nobody would ever be answered
+            traceback.print_exc()
+            os._exit(1)
 
     def work(self) -> None:
         """Run tasks until the search is gone."""
@@ -42,7 +45,7 @@ class Worker:
         from milair.training import devices
         from milair.training.trainer import Trainer
 
-        start, trainer = self.inbox.get(), None
+        pipe, start, trainer = self.pipe, self.inbox.get(), None
         assert isinstance(start, Start)
         torch.set_num_threads(start.threads)
         while isinstance(task := self.inbox.get(), Task):
@@ -50,17 +53,17 @@ class Worker:
             try:
                 if trainer is None:
                     device = devices.open_device(start.device)
-                    trainer = Trainer(start.inputs, device, lambda *step: self.news.send(Features(*step)))
+                    trainer = Trainer(start.inputs, device, lambda *step: pipe.send(Features(*step)))
                 if task.check:
                     trainer.weights(task.recipe)
                 else:
                     for news in trainer.train(task.recipe):
-                        self.news.send(news)
+                        pipe.send(news)
                         if self.stop.is_set():
                             break
             except Exception as error:
                 ended = _ended(error)
-            self.news.send(ended)
+            pipe.send(ended)
 
 
 def _ended(error: Exception) -> Ended:
@@ -75,7 +78,6 @@ def _ended(error: Exception) -> Ended:
     return Ended("failed", str(error) if known else f"{type(error).__name__}: {first_line(error)}")
 
 
-def main() -> None:
-    requests, news = Connection(os.dup(0), writable=False), Connection(os.dup(1), readable=False)
-    os.dup2(2, 1)  # what a library prints is no news
-    Worker(requests, news).work()
+def main(pipe: int) -> None:
+    os.set_inheritable(pipe, False)  # or a process that a library starts would keep it open
+    Worker(Connection(pipe)).work()

@@ -7,9 +7,10 @@ import pytest
 from optuna.pruners import MedianPruner
 
 from milair import search
-from milair.console.options import OBJECTS, PRUNERS, SAMPLERS, KINDS, parser, place_options, program
+from milair.console.options import parser, place_options, program
 from milair.features.quota import QUOTA
-from milair.study import pruners
+from milair.frames import KINDS, OBJECTS
+from milair.study import PRUNERS, SAMPLERS, pruners
 
 
 @pytest.mark.parametrize("kind", PRUNERS)

@@ -20,7 +20,7 @@ from milair.frames.pictures import look_at
 from milair.model.backbones import Backbone, _pool, build, load_state, measure
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
-from milair.training.train import _seeded, train
+from milair.training.train import _seeded, new_heads, train
 
 CPU = torch.device("cpu")
 
@@ -210,9 +210,10 @@ def test_a_backbone_trains_heads_for_an_epoch(name: str, frames: Split, tmp_path
     bank = open_bank(
         recipe, frames, sample.CLASSES, frames=everything, views=1, source="nowhere", folder=tmp_path, device=CPU
     )
-    (epoch,) = train(recipe, bank, CPU)
+    heads = new_heads(recipe, bank, CPU)
+    (epoch,) = train(recipe, bank, CPU, heads)
     assert np.isfinite([epoch.train.loss, epoch.val.loss, epoch.score]).all()
     with _seeded(recipe.seed, 0, CPU):
         untrained = Heads(recipe, bank.shape, len(bank.classes)).state_dict()
-    moved = [key for key, value in epoch.heads.state_dict().items() if not torch.equal(value, untrained[key])]
+    moved = [key for key, value in heads.state_dict().items() if not torch.equal(value, untrained[key])]
     assert {key.split(".")[0] for key in moved if key.endswith("weight")} == {"cls_head", "reg_head"}

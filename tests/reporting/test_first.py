@@ -12,8 +12,9 @@ from tiny import search
 from milair import space
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.study import results as study
-from milair.study import storage
+from milair.study import samplers, storage
+from milair.study.session import read_frames
+from milair.study.settings import SAMPLE, SAMPLE_OVERRIDES, new_settings
 
 
 @pytest.fixture
@@ -58,15 +59,15 @@ def test_each_first_recipe_runs_once_and_those_without_weights_wait_for_their_fi
 
 def test_a_grid_without_weights_is_the_rest_of_the_grid(tmp_path: Path, options: list[str]) -> None:
     chosen = space.load("first", tmp_path / "spaces")
-    every = study.configurations(chosen, {})
-    there = study.configurations(chosen, {"backbone": ["squeezenet1_0", "resnet18"]})
-    assert (len(every or []), len(there or [])) == (48, 16)
+    every = samplers.shuffled(chosen, 0, {})
+    available = samplers.shuffled(chosen, 0, {"backbone": ["squeezenet1_0", "resnet18"]})
+    assert (len(every or []), len(available or [])) == (48, 16)
     assert options
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_a_sampler_leaves_out_what_it_is_told_to(kind: str) -> None:
-    found = optuna.create_study(sampler=study.Sampler(kind, 0, {"x": {"a", "b"}}), direction="maximize")
+    found = optuna.create_study(sampler=samplers.Sampler(kind, 0, {"x": {"a", "b"}}), direction="maximize")
     for _ in range(30):
         trial = found.ask()
         drawn = trial.suggest_categorical("x", ["a", "b", "c", "d"])
@@ -88,12 +89,10 @@ def test_a_narrowed_space_leaves_recipes_out_and_one_outside_of_its_space_is_sai
 
 
 def test_the_sample_keeps_its_quick_settings_where_the_space_does_not_vary_them() -> None:
-    from milair.study import session as setup
-
     chosen = space.load("backbones", space.default_folder())
-    made = setup.new_settings(chosen, setup.SAMPLE, setup.read_frames(setup.SAMPLE))
+    made = new_settings(chosen, SAMPLE, read_frames(SAMPLE))
     assert "backbone" not in made.overrides
-    assert made.overrides["epochs"] == setup.SAMPLE_OVERRIDES["epochs"]
+    assert made.overrides["epochs"] == SAMPLE_OVERRIDES["epochs"]
 
 
 def test_spaces_import_the_files_beside_them(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import document
 import pytest
@@ -124,7 +125,7 @@ def test_every_row_of_both_tables_is_in_the_text(real_data: Path) -> None:
 
 @pytest.mark.parametrize("pooling", ["grid", "global", "own"])
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2"])
-def test_parameters_add_up_for_other_backbones(backbone: str, pooling: str) -> None:
+def test_parameters_add_up_for_other_backbones(backbone: str, pooling: Literal["grid", "global", "own"]) -> None:
     recipe = Recipe(backbone=backbone, pooling=pooling, image_size="96x64", cls_head=LinearHead("8"))
     (table, sums), size = layers(recipe, 3), heads.size(recipe, 3)
     assert sum(layer.parameters for layer in table) == sums["Total params"] == size.total

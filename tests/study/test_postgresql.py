@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import optuna
 import pytest
 import tiny
-from faults import Place, Storm, assert_whole, until
+from faults import Place, Storm, assert_one_line, assert_whole, kept, until
 
 from milair.errors import MilairError
 from milair.retrain import main
-from milair.study import storage
+from milair.study import lock, storage
 
 if TYPE_CHECKING:
     from postgres import Server
@@ -70,15 +70,35 @@ def test_a_server_that_fails_ends_a_search_in_one_line_and_the_next_finishes_it(
     assert main(retrain[2:]) == 0
 
 
-@pytest.mark.faults
-def test_two_searches_of_one_study_share_its_total_and_one_ends_without_the_other(place: Place) -> None:
+def test_another_search_is_refused_with_who_holds_the_study(place: Place) -> None:
     options = (*LONG, "--trials", "4")
-    with place.search(*options) as one, place.search(*options) as other:
-        assert until(lambda: place.states()["RUNNING"] == 2 or one.over or other.over)
+    with place.search(*options) as one:
+        assert until(lambda: place.states()["RUNNING"] == 1 or one.over)
+        with place.search(*options) as other:
+            assert_one_line(other, f"is being searched by process {one.process.pid} on ", "--devices")
+        assert place.states()["RUNNING"] == 1
         one.process.send_signal(signal.SIGTERM)
         assert one.end() == 128 + signal.SIGTERM
-        assert place.states()["RUNNING"] <= 1
+    assert place.states()["RUNNING"] == 0
+    with place.search(*options) as other:
         assert other.end() == 0
+    assert_whole(place.trials(), 4)
+
+
+def test_a_search_whose_connection_is_cut_tells_nothing_and_the_next_one_finishes(place: Place, server: Server) -> None:
+    with place.search(*TWO, *LONG, "--trials", "4") as search:
+        assert until(lambda: a_trial_is_finished_and_another_runs(place) or search.over)
+        assert lock.is_held(place.study())
+        holder = "application_name LIKE 'milair tiny@frames on %'"
+        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {holder}")
+        before = place.trials()
+        assert_one_line(search, "the connection that holds the study is lost")
+        assert search.alone(5)
+        assert server.password not in search.output + search.errors
+    assert [trial.state for trial in place.trials()] == [trial.state for trial in before], "told after it was cut"
+    with place.search(*TWO, *LONG, "--trials", "4") as search:
+        assert search.end() == 0, search.errors
+    assert kept(before).items() <= place.finished().items()
     assert_whole(place.trials(), 4)
 
 
@@ -110,7 +130,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_search_loses_no_trial(
 def test_connections_that_the_server_closed_while_they_idled_are_opened_again(server: Server) -> None:
     study = optuna.create_study(storage=storage.open_storage(server.database()))
     server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname <> 'postgres'")
-    with storage.alone(study):
+    with lock.held(study):
         study.add_trial(optuna.create_trial(value=1))
     assert study.best_value == 1
 

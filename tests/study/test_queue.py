@@ -1,16 +1,22 @@
-"""The queue: exact totals, one worker a trial, and every trial that comes back from a worker that cannot finish it."""
+"""The loop of a search, with workers that answer at once: exact totals, and every trial that cannot be finished."""
 
-import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from tiny import load, make, search
 
+from milair.errors import MilairError, OutsideError
 from milair.recipe import Recipe
-from milair.study import queue, storage
-from milair.study.queue import Draw
+from milair.study import lock, queue, storage
+from milair.study.searching import Plan, Search
+from milair.training.values import Died, Ended, Told
+
+Score = Callable[[optuna.Trial], float]
 
 
 @pytest.fixture
@@ -18,52 +24,182 @@ def study(tmp_path: Path) -> optuna.Study:
     return optuna.create_study(direction="maximize", storage=storage.open_storage(storage.default_url(tmp_path)))
 
 
-def failing(trial: optuna.Trial) -> float:
-    trial.set_user_attr("recipe", Recipe().to_json())
-    raise ValueError("no luck\nand more")
+class Pool:
+    """Workers that tell at once what `answer` has to say about their next training."""
+
+    def __init__(self, answer: Callable[[], Told] = Ended, names: tuple[str, ...] = ("one",)) -> None:
+        self.answer, self.names, self.news = answer, names, deque[tuple[str, Told]]()
+        self.training: set[str] = set()
+
+    def train(self, name: str, recipe: Recipe) -> None:  # noqa: ARG002
+        assert name not in self.training
+        self.training.add(name)
+        self.news.append((name, self.answer()))
+
+    def stop(self, name: str) -> None:
+        """None is in the middle of anything."""
+
+    def listen(self) -> Iterator[tuple[str, Told]]:
+        while True:
+            name, told = self.news.popleft()
+            self.training.discard(name)
+            yield name, told
+
+
+class Lines:
+    """What a search says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str = "") -> None:
+        self.lines.append(text)
+
+    note = advance = trial = lambda *_: None
+
+
+def run(study: optuna.Study, score: Score, goal: int = 1, pool: Pool | None = None) -> tuple[str, list[str]]:
+    """A search whose trials are scored by a function: what ended it, and what it said."""
+
+    def steps(trial: optuna.Trial) -> Iterator[Any]:
+        yield Recipe()
+        return score(trial)
+
+    objective: Any = SimpleNamespace(steps=steps, session=SimpleNamespace(hold_labels=lambda: None))
+    listener: Any = Lines()
+    with lock.held(study) as hold, lock.signed(hold):
+        queue.put_back(hold)
+        return Search(hold, objective, pool or Pool(), Plan(goal), listener).run(), listener.lines
+
+
+def x(trial: optuna.Trial) -> float:
+    return float(trial.suggest_int("x", 0, 9))
 
 
 def test_a_failure_keeps_its_reason(study: optuna.Study) -> None:
-    def objective(trial: optuna.Trial) -> float:
-        return failing(trial) if trial.number < 2 else float("nan") if trial.number == 2 else 0.5
+    def score(trial: optuna.Trial) -> float:
+        if trial.number < 2:
+            raise ValueError("no luck\nand more")
+        return float("nan") if trial.number == 3 else 0.5
 
-    assert queue.run(study, objective, Draw(goal=1)) == "goal"
-    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3 + ["COMPLETE"]
-    reasons = [trial.user_attrs["error"] for trial in study.trials[:3]]
-    assert reasons == ["ValueError: no luck"] * 2 + ["ArithmeticError: its score is not a number"]
+    assert run(study, score, 2)[0] == "goal"
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 2 + ["COMPLETE", "FAIL", "COMPLETE"]
+    reasons = [trial.user_attrs.get("error") for trial in study.trials]
+    assert reasons == ["ValueError: no luck"] * 2 + [None, "ArithmeticError: its score is not a number", None]
 
 
-def test_an_interrupted_trial_goes_back_to_the_queue_as_it_was(study: optuna.Study) -> None:
+def interrupt(*_: object) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("moment", ["in its space", "in its training", "as it is drawn"])
+def test_an_interrupted_trial_goes_back_to_the_queue_as_it_was(
+    study: optuna.Study, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study.enqueue_trial({"x": 3})
-
-    def interrupted(trial: optuna.Trial) -> float:
-        trial.suggest_int("x", 0, 9)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        queue.run(study, interrupted, Draw(goal=1))
+    with monkeypatch.context() as patch:
+        if moment == "as it is drawn":  # it runs already
+            patch.setattr(optuna, "Trial", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(study, interrupt if moment == "in its space" else x, pool=Pool(interrupt))
     assert [(trial.number, trial.state) for trial in study.trials] == [(0, TrialState.WAITING)]
-    queue.run(study, lambda trial: float(trial.suggest_int("x", 0, 9)), Draw(goal=1))
+    run(study, x)
     assert [(trial.number, trial.value) for trial in study.trials] == [(0, 3.0)]
 
 
-def test_a_worker_taken_for_dead_finishes_nothing(study: optuna.Study) -> None:
-    """As after a long suspension: another worker has the trial by then, and its result counts."""
-    told: list[int] = []
+def test_a_search_that_has_lost_its_study_tells_nothing(study: optuna.Study) -> None:
+    """As when somebody deletes its lock's file, and begins another search."""
 
-    def objective(trial: optuna.Trial) -> float:
-        if trial.number == 0:
-            trial.set_user_attr("worker", {"host": "elsewhere", "pid": 1, "started": 0.0})
+    def lost(trial: optuna.Trial) -> float:
+        study.set_user_attr(lock.SEARCH, {"id": "another"})
+        return x(trial)
+
+    with pytest.raises(OutsideError, match="is held by another search now"):
+        run(study, lost)
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING]
+    assert study.user_attrs[lock.SEARCH] == {"id": "another"}
+    run(study, x)
+    assert [(trial.number, trial.state.name) for trial in study.trials] == [(0, "COMPLETE")]
+
+
+def test_a_search_whose_study_is_deleted_says_so(study: optuna.Study) -> None:
+    def delete(_: optuna.Trial) -> float:
+        optuna.delete_study(study_name=study.study_name, storage=study._storage)
         return 0.5
 
-    draw = Draw(goal=1, deadline=time.monotonic() + 60)
-    queue.run(study, objective, draw, at_most=1, ended=lambda trial: told.append(trial.number))
+    with pytest.raises(OutsideError, match="was deleted"):
+        run(study, delete)
+
+
+def test_what_another_program_runs_is_left_alone(study: optuna.Study) -> None:
+    theirs = study.ask()
+    run(study, x, 2)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "COMPLETE", "COMPLETE"]
+    study.tell(theirs, 0.5)
+
+
+def test_a_trial_that_another_program_took_first_is_its_own(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.enqueue_trial({"x": 3})
+    study.enqueue_trial({"x": 4})
+    sign, theirs = storage.RDBStorage.set_trial_user_attr, []
+
+    def faster(self: Any, number: int, name: str, value: Any) -> None:
+        if not theirs:
+            theirs.append(study.ask())
+        sign(self, number, name, value)
+
+    monkeypatch.setattr(storage.RDBStorage, "set_trial_user_attr", faster)
+    run(study, x)
+    assert [(trial.state.name, trial.value) for trial in study.trials] == [("RUNNING", None), ("COMPLETE", 4.0)]
+    run(study, x, 2)  # whose start puts back what searches left
     assert study.trials[0].state == TrialState.RUNNING
-    assert told == []
 
 
-def test_workers_make_way_for_fresh_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("milair.search._SHARE", 2)
-    assert search(make(tmp_path), "--trials", "3", "--epochs", "2") == 0
-    workers = [trial.user_attrs["worker"]["pid"] for trial in load(tmp_path).trials]
-    assert [len(set(workers[:2])), len(set(workers)), len(workers)] == [1, 2, 3]
+def test_what_is_queued_as_a_trial_is_drawn_waits_for_its_turn(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not run in the place of the trial that is drawn: nobody would put it back after a kill."""
+    create = optuna.create_trial
+
+    def late(**given: Any) -> Any:
+        monkeypatch.setattr(optuna, "create_trial", create)
+        study.enqueue_trial({"x": 3})
+        return create(**given)
+
+    monkeypatch.setattr(optuna, "create_trial", late)
+    run(study, x, 2)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
+    assert all(trial.user_attrs[lock.SEARCH] for trial in study.trials)
+
+
+def test_a_trial_with_which_three_workers_die_has_failed(study: optuna.Study) -> None:
+    study.enqueue_trial({"x": 3})
+    answers = iter([Died("first")] * 3)
+    assert run(study, x, 1, Pool(lambda: next(answers, Ended()))) == ("goal", ["first"] * 3)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    assert study.trials[0].user_attrs["error"] == "3 workers died with it"
+    assert study.trials[0].user_attrs["deaths"] == 3
+
+
+def test_a_worker_that_dies_while_it_is_idle_is_one_worker_still(study: optuna.Study) -> None:
+    answers = iter([Ended("failed", "no luck")] * 2)
+    pool = Pool(lambda: next(answers, Ended()), ("one", "two", "three"))
+    pool.news.extend([("three", Died("idle")), ("three", Died("idle"))])  # while the others have both trials
+    assert run(study, x, 2, pool)[1] == ["idle", "idle"]
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_three_failures_in_a_row_end_a_search(study: optuna.Study) -> None:
+    with pytest.raises(MilairError, match="3 trials failed in a row, the last with: no luck"):
+        run(study, x, pool=Pool(lambda: Ended("failed", "no luck")))
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
+
+
+def test_trouble_outside_of_a_trial_ends_a_search_and_the_trial_waits(study: optuna.Study) -> None:
+    with pytest.raises(OutsideError, match="no room"):
+        run(study, x, pool=Pool(lambda: Ended("outside", "no room")))
+    assert [(trial.state.name, trial.user_attrs["error"]) for trial in study.trials] == [("WAITING", "no room")]
+    run(study, x)
+    assert [(trial.state.name, trial.user_attrs["error"]) for trial in study.trials] == [("COMPLETE", None)]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE
 from types import SimpleNamespace
@@ -22,15 +21,14 @@ import optuna
 import psutil
 import pytest
 import tiny
-from optuna.storages._rdb.models import TrialHeartbeatModel
-from optuna.trial import TrialState
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
 from milair import space
 from milair.errors import MilairError
-from milair.study import queue, storage
+from milair.study import lock, queue, storage
 from milair.study import results as studies
-from milair.study import session as setup
+from milair.study import session as sessions
+from milair.study.settings import new_settings
 
 if TYPE_CHECKING:
     from postgres import Server
@@ -51,8 +49,8 @@ def study(url: str) -> optuna.Study:
     return optuna.create_study(study_name="study", direction="maximize", storage=storage.open_storage(url))
 
 
-def test_each_queued_trial_is_drawn_once_whoever_draws_at_the_same_time(url: str) -> None:
-    faults.rush(url, trials=60)
+def test_each_queued_trial_is_trained_once_by_whichever_worker(url: str, tmp_path: Path) -> None:
+    faults.rush(faults.Place(tmp_path / "place", url=url), trials=60)
 
 
 class Started(subprocess.Popen[str]):
@@ -100,60 +98,96 @@ def test_a_name_finds_the_only_study_of_its_space(url: str) -> None:
         storage.load_study(opened, "beta")
 
 
-ALONE = """
+HOLDER = """
 import sys, time
-from milair.study import storage
-storage.STALE = float(sys.argv[4])
-study = storage.load_study(storage.open_storage(sys.argv[1]), sys.argv[2])
-print("ready")
-with storage.alone(study):
-    print("alone", flush=True)
-    time.sleep(float(sys.argv[3]))
+from milair.study import lock, storage
+study = storage.load_study(storage.open_storage(sys.argv[1]), "study")
+with lock.held(study) as hold, lock.signed(hold):
+    print("holds", flush=True)
+    time.sleep(300)
 """
 
 
-def test_one_process_is_alone_with_a_study_until_it_ends_or_is_killed(url: str, study: optuna.Study) -> None:
-    with Started(ALONE, url, study.study_name, "300", "120") as holder:
-        assert holder.next_line() == "alone\n"
-        with Started(ALONE, url, study.study_name, "0", "120") as other:
-            with pytest.raises(subprocess.TimeoutExpired):
-                other.wait(1)
-            holder.send_signal(signal.SIGKILL)
-            assert other.wait(20) == 0
-            assert other.next_line() == "alone\n"
+def test_one_process_holds_a_study_until_it_ends_or_is_killed(url: str, study: optuna.Study) -> None:
+    other = optuna.create_study(study_name="other", storage=study._storage)
+    with Started(HOLDER, url) as holder:
+        assert lock.is_held(study)
+        with pytest.raises(MilairError) as caught, lock.held(study, "renamed"):
+            raise AssertionError("two hold it")
+        assert str(caught.value) == (
+            f"study study is being searched by process {holder.pid} on {socket.gethostname()}; it can be renamed when "
+            "that has ended (more workers of one search: --devices, --per-device)"
+        )
+        with lock.held(other):  # the database is not held
+            assert not lock.is_held(study) or lock.is_held(other)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with lock.held(study):
+            assert lock.is_held(study)
+    assert not lock.is_held(study)
 
 
-def test_a_holder_whose_host_vanished_does_not_keep_others_waiting(server: Server) -> None:
-    url = server.database()
-    optuna.create_study(study_name="study", storage=storage.open_storage(url))
-    with Started(ALONE, url, "study", "300", "3") as holder:
-        assert holder.next_line() == "alone\n"
-        holder.send_signal(signal.SIGSTOP)  # its connection stays, as that of a host without power does
-        with Started(ALONE, url, "study", "0", "3") as other:
-            assert other.wait(30) == 0
-            assert other.next_line() == "alone\n"
+def test_looking_whether_a_study_is_held_is_in_nobodys_way(url: str, study: optuna.Study) -> None:
+    looking = "import sys; from milair.study import lock, storage; database = storage.open_storage(sys.argv[1])"
+    looking += "; study = storage.load_study(database, 'study'); print('looks')"
+    looking += "\nwhile True: lock.is_held(study)"
+    with Started(looking, url), Started(looking, url):
+        for _ in range(20):
+            with lock.held(study):
+                pass
 
 
-def elsewhere(study: optuna.Study, *, since: float) -> int:
-    """The number of a trial that a worker of another host runs, which gave its last sign of life so long ago."""
-    base = storage.of(study)
-    trial = base.create_new_trial(study._study_id)
-    base.set_trial_user_attr(trial, "worker", {"host": "elsewhere", "pid": 1, "started": 0})
-    base.record_heartbeat(trial)
-    with Session(base.engine) as session:
-        session.query(TrialHeartbeatModel).filter_by(trial_id=trial).one().heartbeat -= timedelta(seconds=since)
-        session.commit()
-    return base.get_trial(trial).number
+def test_a_holder_whose_host_vanished_is_given_up_by_the_server(server: Server) -> None:
+    """The server asks the other host every few seconds; it says in its list of connections who holds what."""
+    study = optuna.create_study(study_name="study", storage=storage.open_storage(server.database()))
+    with lock.held(study) as hold:
+        assert hold.connection is not None
+        values = [hold.connection.execute(text(f"SHOW {name}")).scalar_one() for name in SERVER_ASKS]
+        assert [int(value) for value in values] == [10, 5, 3]
+        name = hold.connection.execute(text("SHOW application_name")).scalar_one()
+        assert name == f"milair study on {socket.gethostname()}, process {os.getpid()}"[:63]
 
 
-def test_a_trial_of_another_host_comes_back_once_its_beats_cease(study: optuna.Study) -> None:
-    silent = elsewhere(study, since=storage.STALE + 5)
-    elsewhere(study, since=storage.STALE - 60)
-    assert [trial.number for trial in queue.left_behind(study)] == [silent]
-    with storage.alone(study):
-        assert queue.reclaim(study) == [silent]
-    assert [trial.state for trial in study.trials] == [TrialState.WAITING, TrialState.RUNNING]
-    assert study.trials[silent].user_attrs["deaths"] == 1
+SERVER_ASKS = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+
+
+def test_locks_of_other_programs_and_other_databases_are_others(server: Server) -> None:
+    studies = [
+        optuna.create_study(study_name="study", storage=storage.open_storage(server.database())) for _ in range(2)
+    ]
+    assert studies[0]._study_id == studies[1]._study_id
+    with storage.of(studies[0]).engine.connect() as connection, lock.held(studies[1]):
+        connection.execute(text("SELECT pg_advisory_lock(:study)"), {"study": studies[0]._study_id})
+        assert not lock.is_held(studies[0])
+        with lock.held(studies[0]) as hold, lock.signed(hold):
+            hold.check()
+
+
+@pytest.mark.parametrize("kind", ["refuses options", "is another session"])
+def test_a_pooler_is_recognised(server: Server, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """PgBouncer refuses what it does not know, and answers with a session of its own."""
+    study = optuna.create_study(study_name="study", storage=storage.open_storage(server.database()))
+    if kind == "refuses options":
+        monkeypatch.setattr(lock, "_ALIVE", "-c unsupported_startup_parameter=1")
+        monkeypatch.setattr(storage, "reason", lambda _: "FATAL: unsupported startup parameter in options: x")
+    else:
+        monkeypatch.setattr(lock, "text", lambda sql: text(sql.replace("pg_backend_pid()", "1")))
+    with pytest.raises(MilairError, match="PgBouncer"), lock.held(study):
+        raise AssertionError("it is held")
+
+
+def test_only_what_a_search_runs_is_put_back(study: optuna.Study) -> None:
+    ours, theirs, older = study.ask(), study.ask(), study.ask()
+    ours.set_user_attr(lock.SEARCH, "an id")
+    older.set_user_attr("worker", {"host": "elsewhere", "pid": 1, "started": 0})  # as milair 0.1 signed
+    with lock.held(study) as hold:
+        assert queue.put_back(hold, dry_run=True) == queue.put_back(hold) == [ours.number, older.number]
+        assert queue.put_back(hold) == []
+    assert [trial.state.name for trial in study.trials] == ["WAITING", "RUNNING", "WAITING"]
+    assert study.ask().number == ours.number
+    with lock.held(study) as hold:  # another program runs it now
+        assert queue.put_back(hold) == []
+    study.tell(theirs, 0.5)
 
 
 def test_sqlite_has_a_write_ahead_log_and_locks_when_it_begins(tmp_path: Path) -> None:
@@ -209,13 +243,13 @@ def test_a_study_of_another_milair_is_not_gone_on_with(
 ) -> None:
     options, data = tiny.make(tmp_path), str(tmp_path / "frames")
     chosen = space.load("tiny", tmp_path / "spaces")
-    mine = setup.new_settings(chosen, data, setup.read_frames(data)).to_json()
+    mine = new_settings(chosen, data, sessions.read_frames(data)).to_json()
     theirs = {name: value for name, value in (mine | change).items() if value is not None}
     opened = storage.open_storage(storage.default_url(tmp_path / "studies"))
     optuna.create_study(study_name="tiny@frames", storage=opened).set_user_attr(studies.SETTINGS, theirs)
     assert tiny.search(options) == 1
     said = capsys.readouterr().err
-    assert f"another milair (they differ in '{next(iter(change))}')" in said
+    assert f"incompatible version (they differ in '{next(iter(change))}')" in said
     assert said.count("\n") == 1
 
 

@@ -303,7 +303,7 @@ def old(tmp_path: Path) -> optuna.Study:
     return old
 
 
-def session(folder: Path, **given: object) -> Session:
+def session(folder: Path, **given: Any) -> Session:
     chosen = space.load("tiny", folder / "spaces")
     return open_session(chosen, None, data=folder / "frames", **given)
 
@@ -320,8 +320,7 @@ def taken(
     mine = session(folder, **given).store(new)
     count, others = queue.take_over(mine, old, lambda _: weights)
     assert count + len(others) == 3
-    assert mine.space is not None
-    queue.queue_first(new, mine.space)
+    queue.queue_first(mine)
     return new, others
 
 

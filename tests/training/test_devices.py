@@ -21,6 +21,7 @@ from milair.workers.local import names
 def test_devices_are_named_or_found(
     monkeypatch: pytest.MonkeyPatch, asked: str, each: int, gpus: int, found: list[str]
 ) -> None:
+    monkeypatch.setattr(devices, "CDLL", str)  # a driver is installed
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert devices.places(asked, each) == found
 

@@ -1,24 +1,28 @@
 """What a study is worth after kills: nothing lost, nothing changed, nothing twice, the total exact."""
 
-import json
+import random
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import tiny
-from faults import SEED, STORM_SPACE, STUDY, Place, Storm, assert_whole, files, rush, until
+from faults import SEED, STORM_SPACE, Place, Storm, assert_whole, files, rush, until
 
-from milair.study import storage
-from milair.workers.worker import Job
+from milair.recipe import LinearHead, Recipe
+from milair.training.values import Ended
+from milair.workers import local
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
-def test_ten_times_four_processes_run_each_of_300_queued_trials_once(tmp_path: Path) -> None:
-    seconds = [rush(storage.default_url(tmp_path / str(number)), trials=300) for number in range(10)]
-    print(f"300 trials in 4 processes took {min(seconds):.1f} to {max(seconds):.1f} s")
+def test_ten_times_four_workers_train_each_of_300_queued_trials_once(tmp_path: Path) -> None:
+    seconds = [rush(Place(tmp_path / str(number)), trials=300) for number in range(10)]
+    print(f"300 trials in 4 workers took {min(seconds):.1f} to {max(seconds):.1f} s")
 
 
 def assert_survives(storm: Storm) -> None:
@@ -70,25 +74,25 @@ def test_a_seed_gives_the_same_study_even_when_it_is_killed_on_its_way(tmp_path:
         search.workers()
         search.process.kill()
         assert search.end() == -9
-        assert search.alone(10), "a worker outlives its supervisor"
+        assert search.alone(5), "a worker outlives its search"
         assert "worker cpu died (killed by SIGKILL)" in search.output
         assert "another starts (1 of 3)" in search.output
         assert search.errors == ""
     assert 1 <= len(killed.finished()) < 5
-    assert killed.states()["RUNNING"] == 0
+    assert killed.states()["RUNNING"] == 1  # which the next start puts back
     assert tiny.search([*killed.options, *fixed]) == 0
     assert_whole(killed.trials(), 5)
     assert told(killed) == told(peaceful)
     assert files(killed.banks) == files(peaceful.banks)
 
 
-# A study in peace, and one whose worker is killed at the very moment in which it is to learn that its trial loses.
+# A study in peace, and one whose search is killed at the very moment in which it is to learn that a trial loses.
 JUDGED = """
 import os, sys
-from pathlib import Path
-import optuna, torch
-from milair.study import queue, storage
-from milair.study.objective import objective
+import optuna
+from milair import api
+from milair.search import main
+from milair.study import storage
 
 class Pruner(optuna.pruners.MedianPruner):
     deadly = False
@@ -99,38 +103,36 @@ class Pruner(optuna.pruners.MedianPruner):
             os.kill(os.getpid(), 9)
         return loses
 
-def run(name, deadly=False):
-    "What a study of that name comes to in a process of its own; its exit status."
+def run(name, *more, deadly=False):
+    "The exit status of a search in a process of its own."
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
-    database = storage.open_storage(storage.default_url(folder))
-    study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
-    study.pruner = Pruner(n_startup_trials=1, n_warmup_steps=10)
-    study.pruner.deadly = deadly
-    if not study.trials:
-        for widths, alpha in (("16", 0.9), ("4", 0.5), ("4", 0.6), ("4", 0.7)):
-            study.enqueue_trial({"cls_head.widths": widths, "alpha": alpha})
-    made = objective("tiny", data=folder / "frames", views=2, device="cpu", spaces=folder / "spaces",
-                     bank=folder / "banks", overrides={"epochs": "15", "patience": "15"})
-    queue.run(study, made, queue.Draw(goal=4))
-    print([(trial.state.name, trial.value, trial.intermediate_values) for trial in study.trials], flush=True)
-    os._exit(0)
+    api.pruner_by_name = lambda *_: Pruner(n_startup_trials=1, n_warmup_steps=10)
+    Pruner.deadly = deadly
+    os._exit(main([*options, "--name", name, *more]))
 
-torch.set_num_threads(1)
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-folder = Path(sys.argv[1])
-assert run("peaceful") == 0
-assert run("killed", deadly=True) == 9
-assert run("killed") == 0
+url, *options = sys.argv[1:]
+for name in ("peaceful", "killed"):
+    assert run(name, "--trials", "0") == 0
+    study = optuna.load_study(study_name=name, storage=storage.open_storage(url))
+    for widths, alpha in (("16", 0.9), ("4", 0.5), ("4", 0.6), ("4", 0.7)):
+        study.enqueue_trial({"cls_head.widths": widths, "alpha": alpha})
+    if name == "killed":
+        assert run(name, "--trials", "5", deadly=True) == 9
+    assert run(name, "--trials", "5") == 0
+    print("told", [(trial.state.name, trial.value, trial.intermediate_values) for trial in study.trials], flush=True)
 """
 
 
-def test_a_trial_whose_worker_dies_as_it_is_judged_is_judged_again(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", JUDGED, str(Place(tmp_path).folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_a_trial_whose_search_dies_as_it_is_judged_is_judged_again(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    length = ("--set", "epochs=15", "--set", "patience=15")
+    done = subprocess.run(
+        [sys.executable, "-c", JUDGED, place.url, *place.options, *length], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    peaceful, killed = done.stdout.splitlines()
+    peaceful, killed = (line for line in done.stdout.splitlines() if line.startswith("told"))
     assert "PRUNED" in peaceful
     assert killed == peaceful
 
@@ -141,7 +143,6 @@ import os, random, sys, time
 from pathlib import Path
 import optuna
 from milair.study import storage
-from milair.workers.worker import Job
 
 chance = random.Random(int(sys.argv[2]))
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -170,43 +171,46 @@ def test_a_database_that_was_killed_while_it_was_being_created_is_created(tmp_pa
     assert done.returncode == 0, done.stderr
 
 
-# A worker as a search has it, which says how much memory it holds after each trial.
-WORKER = """
-import json, os, sys
-import psutil
-from milair.workers.worker import Events, Job, work
+@pytest.fixture
+def workers() -> Iterator[local.Workers]:
+    with local.Workers(["cpu"], 1) as pool:
+        yield pool
 
-class Watch(Events):
-    def trial(self, trial):
-        print(psutil.Process().memory_info().rss // 1024, flush=True)
 
-work(Job(**json.loads(sys.argv[1])), Watch(open(os.devnull, "w")))
-"""
+def train(workers: local.Workers, recipe: Recipe) -> int:
+    """Train it, and return the id of the process that did."""
+    workers.train("cpu", recipe)
+    next(news for _, news in workers.listen() if isinstance(news, Ended)).check()
+    return workers.processes["cpu"].popen.pid
 
 
 @pytest.mark.faults
-def test_two_hundred_trials_in_one_worker_take_no_more_memory_than_twenty(tmp_path: Path) -> None:
-    place = Place(tmp_path, text=STORM_SPACE.replace(", step=0.1", ""))
-    assert tiny.search([*place.options, "--trials", "1"]) == 0
-    job = Job(
-        storage=place.url,
-        study=STUDY,
-        space=str(place.space),
-        device="cpu",
-        threads=1,
-        bank=str(place.banks),
-        bank_quota=20,
-        goal=201,
-        deadline=1e9,
-        share=1000,
-        sampler="tpe",
-        pruner="median",
-        seed=0,
-        debug=False,
-    )
-    command = [sys.executable, "-c", WORKER, json.dumps(job.to_json())]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    held = [int(line) / 1024 for line in done.stdout.splitlines()]
+def test_two_hundred_trials_in_one_worker_take_no_more_memory_than_twenty(
+    tmp_path: Path, workers: local.Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_SHARE", 1000)
+    place = Place(tmp_path, text=STORM_SPACE)
+    objective, chance, held = place.objective(), random.Random(SEED), []
+    assert objective.session.space is not None
+    sizes = objective.session.space.dimensions()["image_size"]["choices"]
+    workers.start(objective.session.inputs(place.banks))
+    for _ in range(200):
+        head = LinearHead(chance.choice(["4", "8", "16", "8-8"]))
+        baseline = replace(objective.session.space.baseline, cls_head=head)
+        process = train(workers, replace(baseline, image_size=chance.choice(sizes), alpha=chance.uniform(0.5, 0.9)))
+        held.append(psutil.Process(process).memory_info().rss / 2**20)
     print("MB after 1, 20, 50, 100, 150 and 200 trials:", [round(held[n - 1]) for n in (1, 20, 50, 100, 150, 200)])
     assert len(held) == 200
     assert max(held[180:]) - held[19] < 30
+
+
+def test_workers_make_way_for_fresh_ones(
+    tmp_path: Path, workers: local.Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_SHARE", 2)
+    session = Place(tmp_path).objective().session
+    assert session.space is not None
+    workers.start(session.inputs(tmp_path / "banks"))
+    processes = [train(workers, session.space.baseline) for _ in range(3)]
+    assert processes[0] == processes[1] != processes[2]
+    assert not psutil.pid_exists(processes[0])

@@ -14,16 +14,15 @@ from optuna.trial import FixedTrial
 from tiny import SPACE, search
 from torchvision.models import get_model
 
-from milair.study import queue, storage
-from milair.study.queue import Draw
+from milair.study import storage
 
 # A worker that may take only so much memory: it runs out of it as it builds one head, and as it trains another.
 MEMORY = """
 import json, resource, sys
 from pathlib import Path
 import optuna, psutil, torch
-from milair.study import queue, storage
-from milair.study.objective import objective
+from milair import api
+from milair.study import storage
 
 torch.set_num_threads(1)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -32,11 +31,12 @@ study = optuna.create_study(study_name="memory", storage=storage.open_storage(st
                             direction="maximize", pruner=optuna.pruners.NopPruner())
 for widths in ("9999", "3000", "8"):
     study.enqueue_trial({"cls_head.widths": widths, "alpha": 0.7})
-made = objective("tiny", data=folder / "frames", views=2, device="cpu", spaces=folder / "spaces", bank=folder / "banks")
-made.setup.bank(made.space.baseline)
+places = {"data": folder / "frames", "spaces": folder / "spaces", "bank": folder / "banks"}
+objective = api.objective("tiny", views=2, device="cpu", **places)
+objective.trainer.bank(objective.session.space.baseline)
 limit = psutil.Process().memory_info().vms + room
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-queue.run(study, made, queue.Draw(goal=3))
+study.optimize(objective, n_trials=3)
 print(json.dumps([[trial.state.name, trial.value, trial.user_attrs.get("error")] for trial in study.trials]))
 """
 
@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_a_number_prunes_a_trial(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize", storage=storage.open_storage(place.url))
     for name in ("squeezenet1_1", "squeezenet1_0"):
         study.enqueue_trial({"backbone": name, "cls_head.widths": "8", "alpha": 0.7})
-    queue.run(study, place.objective(weights=str(tmp_path)), Draw(goal=2))
+    study.optimize(place.objective(weights=str(tmp_path)), n_trials=2)
     hopeless, after = study.trials
     assert (hopeless.state.name, after.state.name) == ("PRUNED", "COMPLETE")
     assert hopeless.user_attrs["error"] == "diverged: its loss is not a number from epoch 1 on"
@@ -80,7 +80,7 @@ def test_a_trial_that_needs_more_memory_than_there_is_is_not_started(tmp_path: P
     study = optuna.create_study(direction="maximize", storage=storage.open_storage(place.url))
     study.enqueue_trial({"cls_head.widths": many, "alpha": 0.7})
     study.enqueue_trial({"cls_head.widths": "8", "alpha": 0.7})
-    queue.run(study, place.objective(), Draw(goal=2))
+    study.optimize(place.objective(), n_trials=2)
     hopeless, after = study.trials
     assert (hopeless.state.name, after.state.name) == ("PRUNED", "COMPLETE")
     assert hopeless.user_attrs["error"].startswith("not started: it needs about ")
