@@ -1,8 +1,8 @@
 """What the README and docs/ show is run: each page's commands and code, in their order, in a folder of its own.
 
 `python -m milair.X` is the main of milair.X in this process, as importing torch fifteen times takes minutes. The folder
-has the search spaces, and small frames. Searches are shortened (SHORTER) and take random weights, as there may be no
-network; nothing else is changed.
+has the search spaces and a folder of frames, and the built-in sample is smaller. Searches are shortened (SHORTER) and
+take random weights, as there may be no network; nothing else is changed.
 """
 
 import contextlib
@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,17 +27,32 @@ from milair.frames import sample
 from milair.study.session import cache_folder
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("backbones", "document", "formats", "house", "spaces", "studies"))]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("backbones", "document", "formats", "house", "spaces", "studies")),
+]
 SHORTER = "--trials 1 --epochs 1 --views 2 --set image_size=64x48 --set augmentations=2"
-SHORTER_DOCUMENT = (  # it varies what the others have set
-    "--trials 1 --epochs 1 --views 2 --only image_size=350x205 --only augmentations=2 --only backbone=squeezenet1_0"
-)
+NARROWER = {  # a space that varies what others set, or has heads that take long
+    "heads": SHORTER + " --only cls_head.type=linear --only reg_head.type=linear",
+    "document": "--trials 1 --epochs 1 --views 2 "
+    "--only image_size=350x205 --only augmentations=2 --only backbone=squeezenet1_0",
+}
+NARROWER["joint"] = NARROWER["document"]
 SHOWN_SPACES = ("search_spaces/blocks.py", "search_spaces/depth.py")
 SHORTER_CODE = {
     'weights="imagenet"': 'weights="random", views=2, '
     'overrides={"epochs": "1", "image_size": "64x48", "augmentations": "2"}',
     "trials=6": "trials=1",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A smaller one, and a cache folder that the pages share: one of them cleans it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MILAIR_CACHE", str(tmp_path_factory.mktemp("pages")))
+        patch.setattr(sample, "write", partial(sample.write, labelled=24, unlabelled=2))
+        yield
 
 
 def text(page: str) -> str:
@@ -49,8 +66,8 @@ def test_what_a_page_shows_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "search_spaces", "search_spaces")
-    frames = sample.write(cache_folder() / "sample-1") if "data sample frames" in text(page) else sample.write(cache_folder() / "tiny", 24, 2)
-    shutil.copytree(frames, "frames")
+    if "data sample frames" not in text(page):
+        shutil.copytree(sample.write(cache_folder() / "sample-1"), "frames")
     file = ""
     for before, language, block in re.findall(r"(.*?)^```(\w*)\n(.*?)^```", text(page), re.DOTALL | re.M):
         file = [file, *re.findall(r"search_spaces/\w+\.py", before)][-1]
@@ -76,7 +93,7 @@ def runs(command: str) -> bool:
     option, module, *words = words
     assert (program, option, module.split(".")[0]) == ("python", "-m", "milair")
     if module == "milair.search" and "--dry-run" not in words:
-        words += (SHORTER_DOCUMENT if {"document", "joint"} & set(words) else SHORTER).split()
+        words += NARROWER.get(words[words.index("--study") + 1], SHORTER).split()
     return milair([module.removeprefix("milair."), *words]) == 0
 
 
@@ -90,9 +107,10 @@ def opens_in_the_dashboard(words: list[str]) -> bool:
     )
     try:
         for _ in range(300):
-            with contextlib.suppress(OSError), urllib.request.urlopen(
-                f"http://127.0.0.1:{port}/api/studies", timeout=5
-            ) as page:
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=5) as page,
+            ):
                 return "heads@sample" in page.read().decode()
             assert server.poll() is None
             time.sleep(0.1)
@@ -116,7 +134,9 @@ def test_the_tree_of_the_house_names_every_file() -> None:
         assert place is not None
         folders[len(place[1]) // 2 :] = [place[2]]
         named.add("".join(folders))
-    files = {path for room in ("milair", "search_spaces") for path in (ROOT / room).rglob("*.py") if path.stat().st_size}
+    files = {
+        path for room in ("milair", "search_spaces") for path in (ROOT / room).rglob("*.py") if path.stat().st_size
+    }
     assert {path.relative_to(ROOT).as_posix() for path in files} == {
         name for name in named if name.endswith(".py") and name.startswith(("milair/", "search_spaces/"))
     }
