@@ -15,7 +15,7 @@ from milair import space as spaces_
 from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
-from milair.features.quota import QUOTA
+from milair.features import QUOTA
 from milair.study import SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers
 from milair.study import storage as storages
 from milair.study.objective import Objective
