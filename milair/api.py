@@ -28,7 +28,7 @@ from milair.workers.local import Workers
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.model.detector import Detector, Prediction
     from milair.study.retraining import Retrained
-    from milair.training.trainer import Trainer
+    from milair.training.in_process import Trainer
 
 
 @dataclass(frozen=True)
@@ -267,6 +267,6 @@ def _trainer(
     everything: bool = False,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> "Trainer":
-    from milair.training.trainer import Trainer
+    from milair.training.in_process import Trainer
 
     return Trainer(session.inputs(bank, quota, everything), places.open_device(device), progress)

@@ -83,7 +83,7 @@ def test_a_worker_loads_neither_optuna_nor_sqlalchemy(place: Place, hook: Any, t
         workers.processes["cpu"].popen.send_signal(signal.SIGUSR1)
         assert until((tmp_path / "modules").exists, 20)
     loaded = json.loads((tmp_path / "modules").read_text())
-    assert "milair.training.trainer" in loaded
+    assert "milair.training.in_process" in loaded
     assert not {name.split(".")[0] for name in loaded} & {"optuna", "sqlalchemy", "pandas"}
 
 
