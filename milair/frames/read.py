@@ -14,7 +14,6 @@ from milair.frames.pictures import PICTURES, Picture, Progress, Unreadable, look
 from milair.frames.readers import tables
 from milair.frames.readers.rows import CONTROL, Fault, Row, each, there
 
-_DRIVE = re.compile("[A-Za-z]:")
 Located = tuple[Row, Path]  # a row, and its picture
 
 
@@ -73,7 +72,7 @@ def _locate(row: Row, folder: Path, listed: Callable[[Path], Mapping[str, list[s
         raise Fault(row.where, f"the name {odd} holds characters that cannot be printed; rename it")
     name = row.name.replace("\\", "/")
     paths = [Path(os.path.normpath(place / name)) for place in row.places]
-    if _DRIVE.match(name) or not all(path.is_relative_to(folder) for path in paths):
+    if re.match("[A-Za-z]:", name) or not all(path.is_relative_to(folder) for path in paths):
         raise Fault(row.where, f"the picture {row.name} leaves the folder {folder}")
     for path in paths:
         if os.path.isfile(path):  # noqa: PTH113 (pathlib's raises for a name that is too long)
@@ -146,7 +145,7 @@ def _gather(
                 if path not in bad:
                     raise Fault(row.where, f"{path} {picture}")
             elif row.box is not None:
-                frame = row.frame(picture, parts.get(path, row.part))
+                frame = row.frame(picture, row.box, parts.get(path, row.part))
                 frames[path].append(frame)
                 for earlier in frames[path][:-1]:
                     _compare(frame, earlier, objects)
@@ -169,8 +168,9 @@ def _compare(frame: Frame, earlier: Frame, objects: str) -> None:
     if earlier.part != frame.part:
         raise Fault(frame.where, f"{name} is of the part {frame.part}, and of {earlier.part} in {where}")
     if objects == "error":
-        rule = f"a second object in {name}, after that in {where}; --objects largest takes the largest"
-        raise Fault(frame.where, rule)
+        raise Fault(
+            frame.where, f"a second object in {name}, after that in {where}; --objects largest takes the largest"
+        )
 
 
 def _warnings(frames: Sequence[Sequence[Frame]], tests: int, objects: str) -> tuple[str, ...]:
