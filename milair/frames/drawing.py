@@ -42,15 +42,17 @@ def duplicate_sheets(split: Split, folder: Path) -> list[Path]:
     members = [(group, *frame) for group, frame in zip(groups, coloured, strict=True) if sizes[group] > 1]
     members.sort(key=lambda member: member[0])
     numbers = {group: number for number, group in enumerate(dict.fromkeys(group for group, *_ in members), 1)}
-    tiles = [
-        (frame, (0, 0, 1, 1), f"{numbers[group]}  {frame.label}  {frame.path.name}", colour)
-        for group, frame, colour in members
-    ]
-    return _sheets(tiles, folder, "near-duplicates")
+    return _sheets(
+        [
+            (frame, (0, 0, 1, 1), f"{numbers[group]}  {frame.label}  {frame.path.name}", colour)
+            for group, frame, colour in members
+        ],
+        folder,
+        "near-duplicates",
+    )
 
 
 def _sheets(tiles: Sequence[Tile], folder: Path, name: str) -> list[Path]:
-    """Tiles row by row, a JPEG for each so many."""
     folder.mkdir(parents=True, exist_ok=True)
     sheets: list[Path] = []
     for first in range(0, len(tiles), _COLUMNS * _ROWS):

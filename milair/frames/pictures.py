@@ -156,7 +156,6 @@ def stamp(path: Path) -> Stamp:
 
 
 def _recall(database: Path, folder: Path, stamps: Mapping[Path, Stamp]) -> dict[Path, Picture | Unreadable]:
-    """What is remembered of pictures that have not changed since."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT * FROM pictures WHERE folder = ?", [str(folder)])
         return {path: Picture(path, *row[5:]) for row in rows if stamps.get(path := Path(row[1])) == row[2:5]}

@@ -141,9 +141,11 @@ def write(folder: Path, labelled: int = 192, unlabelled: int = 12, seed: int = 3
             frame.save(draft / "images" / name, quality=90)
             rows.append((name, label, *box))
         order = np.random.default_rng(seed).permutation(labelled)
-        train = [("filename", "class", "xmin", "ymin", "xmax", "ymax"), *(rows[i] for i in order)]
-        test = [("filename",), *(row[:1] for row in rows[labelled:])]
-        for name, table in ("train.csv", train), ("test.csv", test):
+        tables = {
+            "train.csv": [("filename", "class", "xmin", "ymin", "xmax", "ymax"), *(rows[i] for i in order)],
+            "test.csv": [("filename",), *(row[:1] for row in rows[labelled:])],
+        }
+        for name, table in tables.items():
             with (draft / name).open("w", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(table)
         try:

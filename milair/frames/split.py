@@ -44,8 +44,7 @@ def identity(frames: Sequence[Frame], kind: str) -> dict[str, Any]:
     if kind == "file":
         named = sorted(f"{frame.path.name}|{frame.part}" for frame in frames)
         return {"kind": kind, "fingerprint": hashlib.sha256("\n".join(named).encode()).hexdigest()[:16]}
-    drawn = {"share": SHARE, "seed": SEED}
-    return drawn | ({"kind": kind, "alike": duplicates.ALIKE} if kind == "grouped" else {})
+    return {"share": SHARE, "seed": SEED} | ({"kind": kind, "alike": duplicates.ALIKE} if kind == "grouped" else {})
 
 
 def describe(halves: Split, stored: Mapping[str, Any]) -> str:
@@ -69,8 +68,9 @@ def _stratified(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[Sequen
     counts = Counter(frame.label for frame in frames)
     if rare := sorted(name for name in classes if counts[name] < 2):
         raise MilairError(f"class '{rare[0]}' has 1 frame; a stratified split needs at least 2 of each class")
-    ids = [classes.index(frame.label) for frame in frames]
-    train, val = train_test_split(frames, test_size=SHARE, random_state=SEED, stratify=ids)
+    train, val = train_test_split(
+        frames, test_size=SHARE, random_state=SEED, stratify=[classes.index(frame.label) for frame in frames]
+    )
     if missing := [name for name in classes if name not in {frame.label for frame in val}]:
         raise MilairError(
             f"class '{missing[0]}' has {counts[missing[0]]} frames, too few for one of them to fall into validation"

@@ -11,7 +11,7 @@ from pathlib import Path
 from reprlib import repr as short  # of values that may be of any length and depth
 from typing import Any
 
-from milair.frames.readers import rows as reading
+from milair.frames.readers import reading
 
 _NAMED = re.compile(r"(^|[._-])(coco|instances)([._-]|$)")
 Item = tuple[str, dict[str, Any]]  # where it is, and what it is
@@ -68,8 +68,11 @@ def _object(where: str, thing: Mapping[str, Any], names: Mapping[Any, str], row:
     if not _is_id(category) or category not in names:
         known = ", ".join(f"{key} {name}" for key, name in names.items()) or "none"
         raise reading.Fault(where, f"'category_id' is {short(category)}; the categories are {known}")
-    rule = f"'bbox' is four numbers (x, y, width, height), not {short(sides)}"
-    x, y, width, height = reading.box(sides if isinstance(sides, list) else (), where, rule)
+    x, y, width, height = reading.box(
+        sides if isinstance(sides, list) else (),
+        where,
+        f"'bbox' is four numbers (x, y, width, height), not {short(sides)}",
+    )
     return replace(row, where=where, label=names[category], box=(x, y, x + width, y + height))
 
 

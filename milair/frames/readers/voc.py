@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from milair.frames.readers import rows as reading
-from milair.frames.readers.tables import BOX
+from milair.frames.readers import reading, tables
 
 
 def files(folder: Path) -> list[Path]:
@@ -24,13 +23,14 @@ def files(folder: Path) -> list[Path]:
 def rows(folder: Path, files: Sequence[Path]) -> reading.Rows:
     documents, parts = [file for file in files if file.suffix == ".xml"], dict[str, str | None]()
     yield from reading.each(files[len(documents) :], lambda file: _parts(file, parts))
-    named = {file.stem for file in documents}
-    for row in reading.each(
-        documents, lambda file: _objects(file, folder, parts.get(file.stem) or reading.part_of(file, folder))
-    ):
-        if isinstance(row, reading.Row):
-            named.add(Path(row.name).stem)
-        yield row
+    objects = list(
+        reading.each(
+            documents, lambda file: _objects(file, folder, parts.get(file.stem) or reading.part_of(file, folder))
+        )
+    )
+    yield from objects
+    names = {Path(row.name).stem for row in objects if isinstance(row, reading.Row)}
+    named = names | {file.stem for file in documents}
     yield from reading.unnamed(reading.picture_places(folder, *(file.parent for file in documents)), named)
 
 
@@ -60,5 +60,5 @@ def _object(where: str, thing: ElementTree.Element, row: reading.Row) -> reading
     label = (thing.findtext("name") or "").strip()
     if not label:
         raise reading.Fault(where, "its <name> is empty")
-    sides = [thing.findtext(f"bndbox/{side}") for side in BOX]
+    sides = [thing.findtext(f"bndbox/{side}") for side in tables.BOX]
     return replace(row, where=where, label=label, box=reading.box(sides, where, f"a box is four numbers, not {sides}"))

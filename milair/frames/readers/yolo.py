@@ -6,15 +6,13 @@ place, or beside their pictures.
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import yaml
 
-from milair.frames.readers import rows as reading
+from milair.frames.readers import reading
 
 _LABELS = re.compile("^(.*/)labels(?=/|$)", re.DOTALL)
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels/classes.txt")
@@ -51,8 +49,8 @@ def _object(where: str, cells: Sequence[str], names: Mapping[str, str], row: rea
     if cells[0] not in names:
         known = ", ".join(f"{number} {name}" for number, name in names.items())
         raise reading.Fault(where, f"class {cells[0]} is unknown; there are {known}")
-    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return replace(row, where=where, label=names[cells[0]], box=corners)
+    box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return replace(row, where=where, label=names[cells[0]], box=box)
 
 
 def _pictures(file: Path) -> Path:
@@ -72,14 +70,14 @@ def _names(folder: Path) -> dict[str, str]:
     data = reading.text(file)
     names: object = data.rstrip().splitlines()  # an empty line between them would shift their numbers
     if file.suffix in (".yaml", ".yml"):
-        loader = partial(yaml.load, Loader=yaml.BaseLoader)  # all as text: a class may be called no, or 2024
-        document = reading.parsed(file, "YAML", loader, data)
+        # All as text: a class may be called no, or 2024.
+        document = reading.parsed(file, "YAML", lambda text: yaml.load(text, yaml.BaseLoader), data)
         names = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, dict):
         names = [names.get(str(number)) for number in range(len(names))]
     words = [name.strip() if isinstance(name, str) else "" for name in names] if isinstance(names, list) else []
     if not all(words) or not words:
         raise reading.Fault(file, "'names' must list the names of the classes, in the order of their numbers from 0")
-    if twice := next((word for word, count in Counter(words).items() if count > 1), None):
+    if twice := next((word for word in words if words.count(word) > 1), None):
         raise reading.Fault(file, f"there are two classes '{twice}'")
     return {str(number): word for number, word in enumerate(words)}
