@@ -21,7 +21,7 @@ import torch
 from filelock import Timeout
 
 from milair.errors import OutsideError, what_failed
-from milair.features import quota
+from milair.features import QUOTA, quota
 from milair.features.views import SEED, VERSION, apply, move, view
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import Picture, Progress
@@ -82,7 +82,7 @@ def open_bank(
     folder: Path,
     device: torch.device,
     progress: Progress | None = None,
-    gigabytes: float = quota.QUOTA,
+    gigabytes: float = QUOTA,
 ) -> Bank:
     """The bank of a split under a recipe's backbone, size and normalisation, computing what is missing.
 

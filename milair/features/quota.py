@@ -10,7 +10,6 @@ from filelock import FileLock, Timeout
 
 from milair.errors import OutsideError
 
-QUOTA = 20.0  # GB by default
 _BANK = re.compile("[0-9a-f]{24}")  # the name of a bank's folder
 
 
