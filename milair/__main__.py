@@ -1,7 +1,5 @@
 """`milair COMMAND`, the same as `python -m milair.COMMAND`."""
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 

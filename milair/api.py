@@ -185,7 +185,7 @@ def retrain(
         session,
         trainer,
         chosen,
-        out or summary.model_folder(studies / "models", name, chosen.number),
+        out or summary.model_folder(studies, name, chosen.number),
         seeds=seeds,
         everything=on == "all",
         listen=lambda recipe, epoch: console.advance(f"seed {recipe.seed}", epoch.number, recipe.epochs, epoch.score),

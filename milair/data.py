@@ -2,15 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from milair.console import options as shared
-from milair.console.command import command, leave
+from milair.console.command import Progress, command, leave
 from milair.errors import MilairError
 from milair.frames import OBJECTS
-
-if TYPE_CHECKING:
-    from milair.console.progress import Progress
 
 
 def arguments() -> ArgumentParser:
@@ -28,7 +24,7 @@ def arguments() -> ArgumentParser:
 
 
 @command(arguments)
-def main(options: Namespace, console: "Progress") -> None:
+def main(options: Namespace, console: Progress) -> None:
     from milair.frames import drawing, sample, split
     from milair.frames.read import check
     from milair.study.session import seen_pictures

@@ -5,14 +5,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from milair.console import options as shared
-from milair.console.command import command, leave
+from milair.console.command import Progress, command, leave
 from milair.errors import MilairError, UsageError
-
-if TYPE_CHECKING:
-    from milair.console.progress import Progress
 
 
 def arguments() -> ArgumentParser:
@@ -31,7 +27,7 @@ def arguments() -> ArgumentParser:
 
 
 @command(arguments)
-def main(options: Namespace, console: "Progress") -> None:
+def main(options: Namespace, console: Progress) -> None:
     from milair import api
     from milair.frames.drawing import draw_box
     from milair.frames.pictures import open_rgb

@@ -2,13 +2,9 @@
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from milair.console import options as shared
-from milair.console.command import command, leave
-
-if TYPE_CHECKING:
-    from milair.console.progress import Progress
+from milair.console.command import Progress, command, leave
 
 
 def arguments() -> ArgumentParser:
@@ -28,13 +24,11 @@ def arguments() -> ArgumentParser:
 
 
 @command(arguments)
-def main(options: Namespace, console: "Progress") -> None:
+def main(options: Namespace, console: Progress) -> None:
     from milair import api
 
-    words = shared.keywords(options)
-    page = api.report(words.pop("study"), console=console, **words)
-    size = page.stat().st_size / 1e6
-    console.say(f"{page} ({size:.1f} MB, opens without a network) and {page.with_suffix('.md')}")
+    page = api.report(console=console, **vars(options))
+    console.say(f"{page} ({page.stat().st_size / 1e6:.1f} MB, opens without a network) and {page.with_suffix('.md')}")
 
 
 if __name__ == "__main__":

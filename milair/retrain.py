@@ -2,14 +2,10 @@
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from milair.console import options as shared
-from milair.console.command import command, leave
+from milair.console.command import Progress, command, leave
 from milair.errors import UsageError
-
-if TYPE_CHECKING:
-    from milair.console.progress import Progress
 
 
 def arguments() -> ArgumentParser:
@@ -31,15 +27,14 @@ def arguments() -> ArgumentParser:
 
 
 @command(arguments)
-def main(options: Namespace, console: "Progress") -> None:
+def main(options: Namespace, console: Progress) -> None:
     from milair import api
     from milair.study.retraining import spread
 
-    words = shared.keywords(options)
     if options.trial != "best" and not options.trial.isdecimal():
         raise UsageError(f"--trial {options.trial}: it must be 'best' or a number")
-    words["trial"] = None if options.trial == "best" else int(options.trial)
-    models = api.retrain(words.pop("study"), console=console, **words)
+    words = {name: value for name, value in vars(options).items() if name not in ("debug", "trial")}
+    models = api.retrain(trial=None if options.trial == "best" else int(options.trial), console=console, **words)
     if models[0].difference is not None:
         console.say(f"largest difference from the trial's own metrics: {models[0].difference:.1e}")
     if len(models) > 1:

@@ -3,14 +3,10 @@
 import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from milair.console import options as shared
-from milair.console.command import command, leave
+from milair.console.command import Progress, command, leave
 from milair.study import PRUNERS, SAMPLE_TRIALS, SAMPLE_VIEWS, SAMPLERS, TRIALS, VIEWS
-
-if TYPE_CHECKING:
-    from milair.console.progress import Progress
 
 
 def arguments() -> ArgumentParser:
@@ -46,7 +42,7 @@ def arguments() -> ArgumentParser:
 
 
 @command(arguments)
-def main(options: Namespace, console: "Progress") -> None:
+def main(options: Namespace, console: Progress) -> None:
     from milair import api
     from milair.console import summary
 
@@ -55,17 +51,15 @@ def main(options: Namespace, console: "Progress") -> None:
     if epochs := words.pop("epochs"):
         words["overrides"]["epochs"] = str(epochs)
     words["only"] = {name: text.split(",") for name, text in shared.pairs("--only", words["only"]).items()}
-    as_json, dry_run, space = (words.pop(name) for name in ("json", "dry_run", "study"))
+    _, dry_run, space = (words.pop(name) for name in ("json", "dry_run", "study"))
     if dry_run:
         console.say(api.dry_run(space, console, **words))
         return
     result = api.search(space, console=console, **words)
-    if as_json:
+    if options.json:
         print(json.dumps(result.summary, indent=2))
     else:
-        pictures = result.session.split.val[0].path.parent
-        places = shared.place_options(options)
-        console.say(summary.text(result.summary, places, options.studies / "models", pictures))
+        console.say(summary.text(result.summary, options, result.session.split))
 
 
 if __name__ == "__main__":

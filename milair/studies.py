@@ -1,13 +1,9 @@
 """`python -m milair.studies`: list and show studies, rename or delete them, and put the disk in order."""
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
-from typing import TYPE_CHECKING
 
 from milair.console import options as shared
-from milair.console.command import command, leave
-
-if TYPE_CHECKING:
-    from milair.console.progress import Progress
+from milair.console.command import Progress, command, leave
 
 
 def arguments() -> ArgumentParser:
@@ -45,7 +41,7 @@ def arguments() -> ArgumentParser:
 
 
 @command(arguments)
-def main(options: Namespace, console: "Progress") -> None:
+def main(options: Namespace, console: Progress) -> None:
     from milair.console import shelf
 
     shelf.ACTIONS[options.action](options, console)

@@ -7,31 +7,26 @@ import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from milair.errors import MilairError, UsageError, first_line, what_failed
 
 if TYPE_CHECKING:
-    from milair.console.progress import Progress
+    from milair.console.progress import Progress as Progress
+else:  # what the commands name it by, for --help loads no rich
+    Progress = object
+Act = Callable[[Namespace, Progress], None]
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
-def command(
-    arguments: Callable[[], ArgumentParser],
-) -> Callable[[Callable[[Namespace, "Progress"], None]], Callable[..., int]]:
+def command(arguments: Callable[[], ArgumentParser]) -> Callable[[Act], Callable[..., int]]:
     """Make a command's main function of what it does with its options and a console, and of its options' parser.
 
     `main(words)` runs it and returns its exit status, `main()` with the words of the command line.
     The console writes to stdout; to stderr, where `--json` asks for nothing else on stdout."""
-
-    def decorate(act: Callable[[Namespace, "Progress"], None]) -> Callable[..., int]:
-        def main(argv: Sequence[str] | None = None) -> int:
-            return _run(act, arguments().parse_args(argv))
-
-        return main
-
-    return decorate
+    return lambda act: partial(_run, act, arguments)
 
 
 def leave(status: int) -> NoReturn:
@@ -42,13 +37,14 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _run(act: Callable[[Namespace, "Progress"], None], options: Namespace) -> int:
+def _run(act: Act, arguments: Callable[[], ArgumentParser], argv: Sequence[str] | None = None) -> int:
     """Turn what went wrong into one line and an exit status."""
-    from milair.console.progress import Progress
+    options = arguments().parse_args(argv)
+    from milair.console import progress
 
-    stream = sys.stderr if getattr(options, "json", False) else sys.stdout
     try:
-        with _interruptible(), closing(Progress(stream)) as console:
+        stream = sys.stderr if getattr(options, "json", False) else sys.stdout
+        with _interruptible(), closing(progress.Progress(stream)) as console:
             act(options, console)
         return DONE
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does

@@ -2,13 +2,12 @@
 
 import optuna
 import torch
-from optuna.samplers import RandomSampler
 
 from milair.console.summary import dimensions
 from milair.features.bank import Bank, Part
 from milair.model import backbones, heads
 from milair.recipe import Recipe
-from milair.study.results import duration
+from milair.study import duration
 from milair.study.session import Session
 from milair.training.in_process import Trainer
 from milair.training.train import train
@@ -18,13 +17,13 @@ def costs(session: Session, trainer: Trainer, seed: int) -> str:
     """A few lines; a few steps are timed, and nothing is kept. MilairError if the baseline cannot be trained."""
     space = session.space
     trainer.weights(session.recipe(space.baseline))
-    trial = optuna.create_study(sampler=RandomSampler(seed=seed)).ask()
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
     recipe, classes = session.recipe(space(trial)), len(session.frames.classes)
     size, training = heads.size(recipe, classes), heads.training_bytes(recipe, classes)
     seconds = _epoch_seconds(recipe, trainer)
-    lines = ["", space.question, "", "dimensions", *dimensions(space.dimensions()), "", "one recipe of it"]
-    lines += [f"  {name:<18} {value}" for name, value in recipe.to_json().items()]
-    lines += [
+    lines = [
+        *("", space.question, "", "dimensions", *dimensions(space.dimensions()), "", "one recipe of it"),
+        *(f"  {name:<18} {value}" for name, value in recipe.to_json().items()),
         "",
         "its cost",
         f"  {'parameters':<18} {size.total:,} of which {size.trainable:,} are trained ({size.megabytes:.1f} MB)",

@@ -5,7 +5,6 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from milair import __version__
 from milair.errors import UsageError
@@ -55,8 +54,9 @@ def add_places(parser: ArgumentParser, *, several: bool = False) -> None:
 def add_device(parser: ArgumentParser, *, several: bool = False) -> None:
     """The device to compute on, or several."""
     names = "auto (all GPUs, else the CPU), or names such as cuda:0,cuda:1" if several else "auto, cpu or cuda:N"
-    metavar = "DEVICES" if several else "DEVICE"
-    parser.add_argument("--devices", default=AUTO, metavar=metavar, help=f"{names}; default: %(default)s")
+    parser.add_argument(
+        "--devices", default=AUTO, metavar="DEVICES" if several else "DEVICE", help=f"{names}; default: %(default)s"
+    )
 
 
 def add_frames(parser: ArgumentParser) -> None:
@@ -73,18 +73,6 @@ def add_frames(parser: ArgumentParser) -> None:
         help=f"by class; by class with near-duplicates on one side; as the data say; "
         f"default: {KINDS[2]} if they say it, else {KINDS[0]}",
     )
-
-
-def keywords(options: Namespace) -> dict[str, Any]:
-    """Options as the arguments of the function that a command calls."""
-    return {name: value for name, value in vars(options).items() if name != "debug"}
-
-
-def storage_url(options: Namespace) -> str:
-    """The database that the options name."""
-    from milair.study import storage
-
-    return str(options.storage or storage.default_url(options.studies))
 
 
 def place_options(options: Namespace) -> list[str]:

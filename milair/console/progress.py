@@ -3,16 +3,15 @@
 import sys
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from optuna.trial import FrozenTrial
 from rich import progress
 from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 
 from milair.recipe import describe
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from milair.study import duration
 
 _SILENCE = 20  # seconds without a line, where there is no live one
 _ENDLESS = 10_000  # columns of a stream that is no terminal: a program reads it, line by line
@@ -37,10 +36,7 @@ class Progress:
         self.tasks: dict[str, progress.TaskID] = {}  # by worker
         self.spoke: dict[str, float] = {}  # when a line last said so, by what it says
         self.noted: set[str] = set()
-        self.workers: Sequence[str] = ()
-        self.goal = self.before = self.finished = 0  # finished trials: asked for, at the start, now
-        self.best: float | None = None
-        self.started = monotonic()
+        self.search((), 0, ())  # none yet
 
     def say(self, text: RenderableType = "") -> None:
         """Print text, folded at words in a terminal, or what else rich can render, below all that was live."""
@@ -60,16 +56,14 @@ class Progress:
         self.live = None
         self.tasks.clear()
 
-    def search(self, finished: Sequence["FrozenTrial"], goal: int, workers: Sequence[str]) -> None:
+    def search(self, finished: Sequence[FrozenTrial], goal: int, workers: Sequence[str]) -> None:
         """A search begins, with these trials finished already."""
         self.goal, self.workers, self.started = goal, workers, monotonic()
-        self.before = self.finished = len(finished)
+        self.before = self.finished = len(finished)  # trials at the start, and now
         self.best = max((trial.value for trial in finished if trial.value is not None), default=None)
 
-    def trial(self, trial: "FrozenTrial", worker: str = "") -> None:
+    def trial(self, trial: FrozenTrial, worker: str = "") -> None:
         """A trial ended: its line stands above what is live of other workers."""
-        from milair.study.results import duration  # it loads Optuna, which only a search needs
-
         if self.live is not None and worker in self.tasks:
             self.live.update(self.tasks[worker], visible=False)
         self.finished += trial.state.name in ("COMPLETE", "PRUNED")
@@ -97,18 +91,14 @@ class Progress:
 
     def left(self) -> str:
         """Time until the goal at the pace so far."""
-        from milair.study.results import duration
-
         new = self.finished - self.before
         return duration((monotonic() - self.started) / new * (self.goal - self.finished)) if new else "?"
 
     def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
         """`done` of `total` steps of something are done, by one of the workers."""
-        remarks = []
-        if score is not None:
-            best = score if self.best is None else max(self.best, score)
-            remarks = [f"score {score:.4f}", f"best {best:.4f}"]
-            remarks += [f"{self.left()} left"] if self.goal else []
+        remarks = [] if score is None else [f"score {score:.4f}", f"best {max(score, self.best or score):.4f}"]
+        if remarks and self.goal:
+            remarks.append(f"{self.left()} left")
         label = f"{worker} {what}" if len(self.workers) > 1 else what
         if self.console.is_terminal:
             self._show(worker, label, done, total, ", ".join(remarks))
@@ -130,7 +120,6 @@ class Progress:
         return row
 
     def _show(self, worker: str, label: str, done: int, total: int, remarks: str) -> None:
-        """Draw what is live of a worker."""
         if self.live is None:
             self.live = progress.Progress(
                 progress.TextColumn("{task.description}", markup=False),
@@ -144,10 +133,9 @@ class Progress:
                 redirect_stderr=False,
             )
             self.live.start()
-            for name in self.workers:  # their lines keep their places
+        for name in (*self.workers, worker):  # their lines keep their places
+            if name not in self.tasks:
                 self.tasks[name] = self.live.add_task("", visible=False, remarks="")
-        if worker not in self.tasks:
-            self.tasks[worker] = self.live.add_task("", remarks="")
         self.live.update(
             self.tasks[worker], description=label, completed=done, total=total, visible=True, remarks=remarks
         )

@@ -7,21 +7,17 @@ from argparse import Namespace
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import optuna
 
 from milair.console import summary
-from milair.console.options import place_options, program, storage_url
+from milair.console.options import place_options, program
 from milair.console.progress import Progress
 from milair.console.table import table
 from milair.errors import MilairError, UsageError
 from milair.features import quota
 from milair.frames.frame import Split
-from milair.study import storage, upkeep
-from milair.study.queue import queue_again
-from milair.study.results import SETTINGS, stored_settings
-from milair.study.session import cache_folder, open_session
+from milair.study import queue, results, session, storage, upkeep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -34,30 +30,35 @@ def list_studies(options: Namespace, console: Progress) -> None:
         console.say(table([row | {"last active": row.pop("active")} for row in rows]))
     else:
         search = shlex.join([program("python"), "-m", "milair.search", "--study", "heads", *place_options(options)])
-        console.say(f"no studies in {storage.shown(storage_url(options))}; `{search}` makes one")
+        console.say(f"no studies in {storage.shown(_url(options))}; `{search}` makes one")
 
 
 def show(options: Namespace, console: Progress) -> None:
+    """A study's settings as they are stored, a line each, what its space varies, and its summary."""
     study = _study(options)
-    settings, split = study.user_attrs.get(SETTINGS, {}), _split(study)
-    found = summary.summary(study, storage.shown(storage_url(options)), split)
+    settings, split = study.user_attrs.get(results.SETTINGS, {}), _split(study)
+    result = summary.summary(study, storage.shown(_url(options)), split)
     if options.json:
-        print(json.dumps(found | {"settings": settings}, indent=2))
+        print(json.dumps(result | {"settings": settings}, indent=2))
         return
-    goal = "" if found["goal"] is None else f" of {found['goal']}"
-    console.say(f"{'storage':<12} {found['storage']}")
-    console.say(f"{'state':<12} {found['state']}, {found['finished']}{goal} trials")
-    console.say("\n".join(_identity(settings)))
-    pictures = None if split is None else split.val[0].path.parent
-    console.say(summary.text(found, place_options(options), options.studies / "models", pictures))
+    goal = "" if result["goal"] is None else f" of {result['goal']}"
+    lines = {"storage": result["storage"], "state": f"{result['state']}, {result['finished']}{goal} trials"}
+    for name, value in (settings or {"settings": "none: milair did not make it"}).items():
+        if name != "dimensions" and value != {}:
+            parts = (f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else [str(value)]
+            lines[name] = ", ".join(parts)
+    console.say("\n".join(f"{name:<12} {text}" for name, text in lines.items()))
+    if settings:
+        console.say("\n".join(["dimensions", *summary.dimensions(settings["dimensions"])]))
+    console.say(summary.text(result, options, split))
 
 
 def again(options: Namespace, console: Progress) -> None:
     study = _study(options)
-    stored_settings(study)  # one that another program made has no seeds
-    queue_again(study, dict.fromkeys(options.trials), options.seeds)
+    results.stored_settings(study)  # one that another program made has no seeds
+    queue.queue_again(study, dict.fromkeys(options.trials), options.seeds)
     counts = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
-    total = sum(counts.values()) - counts["FAIL"]
+    total = counts.total() - counts["FAIL"]
     console.say(f"{counts['WAITING']} trials wait in {study.study_name}; its search trains them with --trials {total}")
 
 
@@ -81,52 +82,44 @@ def delete(options: Namespace, console: Progress) -> None:
 
 
 def clean(options: Namespace, console: Progress) -> None:
+    would, freed = ("would go", "would be freed") if options.dry_run else ("went", "freed")
     for study in _studies(options):
         if numbers := upkeep.put_back(study, options.dry_run):
-            what, trials = "would go" if options.dry_run else "went", ", ".join(map(str, numbers))
-            console.say(f"{study.study_name}: {what} back to the queue from a search that died: trial {trials}")
-    total, folder = 0, options.bank or cache_folder() / "banks"
+            trials = ", ".join(map(str, numbers))
+            console.say(f"{study.study_name}: {would} back to the queue from a search that died: trial {trials}")
+    total, folder = 0, options.bank or session.cache_folder() / "banks"
     for place in quota.banks(folder):
-        freed = quota.size(place) if options.dry_run else quota.remove(place)
+        size = quota.size(place) if options.dry_run else quota.remove(place)
         stays = not options.dry_run and place.exists()
-        console.say(f"{place.name}  {'stays: it is being computed' if stays else f'{freed / 1e6:.1f} MB'}")
-        total += freed
-    what = "would be freed" if options.dry_run else "freed"
-    console.say(f"{total / 1e6:.1f} MB of features {what} in {folder}; they are computed again when they are needed")
+        console.say(f"{place.name}  {'stays: it is being computed' if stays else f'{size / 1e6:.1f} MB'}")
+        total += size
+    console.say(f"{total / 1e6:.1f} MB of features {freed} in {folder}; they are computed again when they are needed")
 
 
 ACTIONS = {"list": list_studies, "show": show, "again": again, "rename": rename, "delete": delete, "clean": clean}
 
 
+def _url(options: Namespace) -> str:
+    return str(options.storage or storage.default_url(options.studies))
+
+
 def _studies(options: Namespace) -> list[optuna.Study]:
     """All studies; none where --studies has no database yet. MilairError if --storage names one that does not exist."""
-    url = storage_url(options)
+    url = _url(options)
     if options.storage is None and not Path(url.removeprefix("sqlite:///")).is_file():
         return []
     return upkeep.studies(storage.open_storage(url, create=False))
 
 
 def _study(options: Namespace) -> optuna.Study:
-    return storage.load_study(storage.open_storage(storage_url(options), create=False), options.name)
+    return storage.load_study(storage.open_storage(_url(options), create=False), options.name)
 
 
 def _split(study: optuna.Study) -> Split | None:
     """The frames of a study, split; None if they are not where it had them, or others are."""
     with suppress(MilairError):
-        return open_session(None, study).split
+        return session.open_session(None, study).split
     return None
-
-
-def _identity(settings: dict[str, Any]) -> list[str]:
-    """Settings as they are stored, a line each, and what the space varies."""
-    if not settings:
-        return ["settings     none: milair did not make it"]
-    lines = []
-    for name, value in settings.items():
-        if name != "dimensions" and value != {}:
-            shown = ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
-            lines.append(f"{name:<12} {shown}")
-    return [*lines, "dimensions", *summary.dimensions(settings["dimensions"])]
 
 
 def _ask(study: optuna.Study, trials: int) -> None:
@@ -135,10 +128,9 @@ def _ask(study: optuna.Study, trials: int) -> None:
         raise UsageError(f"--yes is needed to delete {study.study_name} where nobody can be asked")
     best = upkeep.best(study)
     score = "" if best is None else f", best score {best:.4f}"
-    try:
+    answer = ""
+    with suppress(EOFError):
         answer = input(f"delete {study.study_name} with {trials} trials{score}? [y/N] ")
-    except EOFError:
-        answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         raise MilairError(f"{study.study_name} is not deleted")
 
@@ -146,6 +138,6 @@ def _ask(study: optuna.Study, trials: int) -> None:
 def _tell_models(study: optuna.Study, options: Namespace, console: Progress) -> None:
     """Say which models were made from a study; they are nobody's to move or to remove but the person's."""
     for trial in study.get_trials(deepcopy=False):
-        place = summary.model_folder(options.studies / "models", study.study_name, trial.number)
+        place = summary.model_folder(options.studies, study.study_name, trial.number)
         if place.is_dir():
             console.say(f"the model of trial {trial.number} stays in {place}")

@@ -1,8 +1,9 @@
 """The state of a study, and what a search would be: JSON for programs, text for people."""
 
 import shlex
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from milair import recipe
-from milair.console.options import program
+from milair.console.options import place_options, program
 from milair.console.table import table
+from milair.frames import split as splits
 from milair.frames.frame import Split
-from milair.frames.split import describe as describe_split
-from milair.study.queue import first
-from milair.study.results import GOAL, duration, finished, ranked, state
+from milair.study import duration, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
 
@@ -31,9 +31,9 @@ def summary(
     return {
         "study": study.study_name,
         "storage": location,
-        "state": state(study),
-        "goal": study.user_attrs.get(GOAL),
-        "finished": len(finished(study)),
+        "state": results.state(study),
+        "goal": study.user_attrs.get(results.GOAL),
+        "finished": len(results.finished(study)),
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
         "chance_baseline": None if split is None else chance_baseline(split),
         "best": [
@@ -46,7 +46,7 @@ def summary(
                 "heads": recipe.describe(trial.user_attrs["recipe"], trial.params),
                 "recipe": trial.user_attrs["recipe"],
             }
-            for trial in ranked(study)[:_TOP]
+            for trial in results.ranked(study)[:_TOP]
         ],
         "trouble": [
             {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
@@ -63,7 +63,7 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
     fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
     lines = [
         session.frames.describe(),
-        describe_split(session.split, settings.split),
+        splits.describe(session.split, settings.split),
         f"weights  {'random (seeded)' if baseline.weights == 'random' else f'pretrained ({settings.source})'}",
         f"devices  {', '.join(devices)}; threads for each: {threads}",
     ]
@@ -72,26 +72,24 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
 
 def waiting_for(session: Session) -> list[dict[str, Any]]:
     """Backbones without weights: the file that each waits for, and how many of the first recipes wait with it."""
-    recipes = Counter(point.get("backbone") for point in first(session.space) if session.space.first)
+    recipes = Counter(point.get("backbone") for point in queue.first(session.space) if session.space.first)
     return [
         {"backbone": name, "file": str(file), "recipes": recipes[name]}
         for name, file in session.settings.lacking().items()
     ]
 
 
-def text(result: Mapping[str, Any], places: Sequence[str], models: Path, pictures: Path | None) -> RenderableType:
+def text(result: Mapping[str, Any], options: Namespace, split: Split | None) -> RenderableType:
     """A summary for people: the best trials beside the chance baseline, what went wrong, and what to run next.
 
-    `places` are options by which the next commands find the study, `models` is where they keep models, `pictures`
-    a folder to predict on."""
+    By `options` the next commands find the study; they predict on the folder of the split's frames, if it is there."""
     states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
     lines: list[RenderableType] = ["", f"{result['study']}: {states}"]
     if result["best"]:
-        shown = ("trial", "score", "iou", "accuracy", "epoch")
         lines.append(
             table(
                 [
-                    {name: row[name] for name in shown}
+                    {name: row[name] for name in ("trial", "score", "iou", "accuracy", "epoch")}
                     | {"parameters": f"{row['parameters'] / 1e6:.2f} M", "time": duration(row["seconds"])}
                     | {"recipe": row["heads"]}
                     for row in result["best"]
@@ -104,34 +102,33 @@ def text(result: Mapping[str, Any], places: Sequence[str], models: Path, picture
         trials: dict[tuple[str, str], list[str]] = {}
         for row in result["trouble"]:
             trials.setdefault((row["state"], row["reason"]), []).append(str(row["trial"]))
-        lines += ["", "trouble"]
-        lines += [f"  {state} {', '.join(numbers)}: {reason}" for (state, reason), numbers in trials.items()]
+        told = (f"  {state} {', '.join(numbers)}: {reason}" for (state, reason), numbers in trials.items())
+        lines += ["", "trouble", *told]
     if result["waiting_for"]:
         lines += ["", "waiting for weights; the same command draws them once the file is there"]
         for row in result["waiting_for"]:
             recipes = f" ({row['recipes']} first recipe{'s' * (row['recipes'] > 1)})" * (row["recipes"] > 0)
             lines.append(f"  {row['backbone']:<18} {row['file']}{recipes}")
-    if result["best"]:
-        lines += ["", "next"]
-        for command in next_commands(result, places, models, pictures):
-            lines.append(Text(f"  {command}", no_wrap=True, overflow="ignore"))  # to be copied as it stands
+    if result["best"]:  # commands are not folded: they are to be copied as they stand
+        commands = (f"  {command}" for command in next_commands(result, options, split))
+        lines += ["", "next", *(Text(command, no_wrap=True, overflow="ignore") for command in commands)]
     return Group(*lines)
 
 
-def next_commands(result: Mapping[str, Any], places: Sequence[str], models: Path, pictures: Path | None) -> list[str]:
+def next_commands(result: Mapping[str, Any], options: Namespace, split: Split | None) -> Iterator[str]:
     """Commands that work as they stand: train the best trial again, predict with it, look at the study."""
     python, study = program("python"), result["study"]
-    model = model_folder(models, study, result["best"][0]["trial"])
-    commands: list[list[object]] = [[python, "-m", "milair.retrain", "--study", study, *places]]
-    if pictures is not None:
-        commands += [[python, "-m", "milair.predict", model, pictures, "--draw", model / "drawn"]]
-    commands += [[program("optuna-dashboard"), result["storage"]]]
-    return [shlex.join(map(str, command)) for command in commands]
+    yield shlex.join([python, "-m", "milair.retrain", "--study", study, *place_options(options)])
+    if split is not None:
+        model = model_folder(options.studies, study, result["best"][0]["trial"])
+        words = python, "-m", "milair.predict", model, split.val[0].path.parent, "--draw", model / "drawn"
+        yield shlex.join(map(str, words))
+    yield shlex.join([program("optuna-dashboard"), result["storage"]])
 
 
-def model_folder(models: Path, study: str, trial: int) -> Path:
+def model_folder(studies: Path, study: str, trial: int) -> Path:
     """Where the model of a trial is kept."""
-    return models / f"{study}-{trial}"
+    return studies / "models" / f"{study}-{trial}"
 
 
 def dimensions(domains: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,5 @@
 """What a study's trials show: recipes with their seeds, their scores frame by frame, and what can be told apart."""
 
-from __future__ import annotations
-
 import statistics
 import warnings
 from collections import defaultdict
@@ -93,7 +91,7 @@ class Evidence:
         labels = torch.tensor([self.classes.index(frame.label) for frame in self.split.val])
         return torch.stack([metrics.iou(rows[:, 2:], truth), (rows[:, 0] == labels).double()], dim=1).numpy()
 
-    def less_best(self, other: Evidence) -> Estimate | None:
+    def less_best(self, other: "Evidence") -> Estimate | None:
         """Our best score less the other study's, on the same frames; None if predictions were not kept.
 
         Both bests were picked. So the interval is one of those that hold together for all pairs of a recipe of ours
@@ -128,5 +126,4 @@ class Evidence:
 
 def predictions(trial: FrozenTrial) -> list[list[float]]:
     """Of each validation frame the class's number, its probability and the box in shares; empty if not kept."""
-    kept: list[list[float]] = trial.user_attrs.get("answers") or []
-    return kept
+    return list(trial.user_attrs.get("answers") or [])

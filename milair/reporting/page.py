@@ -1,7 +1,5 @@
 """Markdown as one self-contained HTML page: its pictures are in it, and it asks nothing of a network."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape

@@ -1,11 +1,10 @@
 """A report: its sections as Markdown, the result first, then the tables and pictures that it rests on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import torchinfo
 
@@ -15,9 +14,8 @@ from milair.model import backbones, heads
 from milair.recipe import Recipe, describe
 from milair.reporting.evidence import Evidence, predictions
 from milair.reporting.page import folded, millions, plain, table, to_html
-from milair.study.results import duration
-from milair.training import plots
-from milair.training.chance import chance_baseline
+from milair.study import duration
+from milair.training import chance, plots
 
 _FRAMES = 10  # validation frames that are shown
 _TOP = 10
@@ -69,7 +67,7 @@ def _head(evidence: Evidence) -> str:
         f"**{evidence.mean(best, 'score'):.4f}**{span} is the highest score: {evidence.what(best)}. "
         f"{ruled_out if known > 1 else ''}The recipe and its epoch were chosen on the validation frames: expect less "
         "on other frames.",
-        f"{chance_baseline(split):.4f} is the chance baseline: the most frequent class and the mean box.",
+        f"{chance.chance_baseline(split):.4f} is the chance baseline: the most frequent class and the mean box.",
         f"One frame is {1 / len(split.val):.1%} of accuracy. {_spread(evidence)}",
         f"{count} trainings ({complete} complete, {count - complete} pruned) took {duration(evidence.seconds())} on "
         f"{' and '.join(listed)}.",
@@ -169,16 +167,21 @@ def _importances(evidence: Evidence) -> str:
 
 
 def _batch_sizes(evidence: Evidence) -> str:
-    rows = []
-    for size in sorted({recipe.batch_size for recipe in evidence.trials}):
-        kept = [trial.user_attrs for trial in evidence.complete if trial.user_attrs["recipe"]["batch_size"] == size]
-        views = [attrs["epochs"] * attrs["recipe"]["augmentations"] * len(evidence.split.train) for attrs in kept]
-        times = [1000 * attrs["seconds"] / count for attrs, count in zip(kept, views, strict=True)]
-        recipes = [recipe for recipe in evidence.trials if recipe.batch_size == size]
-        needs = [heads.training_bytes(recipe, len(evidence.classes)) / 1e6 for recipe in recipes]
-        ram, vram = (max(attrs["memory"][f"{name}_MB"] for attrs in kept) / 1024 for name in ("ram", "vram"))
-        memory = f"{ram:.1f}", f"{vram:.1f}" if vram else None
-        rows.append([size, len(kept), _span(times, 2), _span(needs, 0), *memory])
+    trainings = pd.DataFrame(
+        {
+            "batch": recipe.batch_size,
+            "ms": 1000 * kept["seconds"] / (kept["epochs"] * recipe.augmentations * len(evidence.split.train)),
+            "heads": heads.training_bytes(recipe, len(evidence.classes)) / 1e6,
+            "ram": kept["memory"]["ram_MB"] / 1024,
+            "vram": kept["memory"]["vram_MB"] / 1024,
+        }
+        for recipe, trials in evidence.trials.items()
+        for kept in (trial.user_attrs for trial in trials)
+    )
+    rows = [
+        [size, len(of), _span(of.ms, 2), _span(of.heads, 0), plain(of.ram.max(), 1), plain(of.vram.max() or None, 1)]
+        for size, of in trainings.groupby("batch")
+    ]
     note = (
         "Time to train on one view of a picture, over all complete trainings of a batch size, whatever their heads. "
         "Memory of the heads is computed. RAM is the most that a worker held by the training's end."
@@ -187,8 +190,8 @@ def _batch_sizes(evidence: Evidence) -> str:
     return "\n\n".join(["## Time and memory by batch size", note, table(columns, rows)])
 
 
-def _span(values: list[float], digits: int) -> str:
-    return " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (min(values), max(values))))
+def _span(values: "pd.Series[float]", digits: int) -> str:
+    return " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (values.min(), values.max())))
 
 
 def _frames(evidence: Evidence, folder: Path) -> str:
@@ -201,13 +204,12 @@ def _frames(evidence: Evidence, folder: Path) -> str:
     pictures = []
     for number in dict.fromkeys(order[round(place * (len(order) - 1) / (_FRAMES - 1))] for place in range(_FRAMES)):
         frame, (label, probability, *box) = evidence.split.val[number], rows[number]
-        path = folder / "frames" / f"{number}.jpeg"  # names may be equal in two folders, or be no links
-        plots.prediction(frame, (box[0], box[1], box[2], box[3]), path)
-        name, overlap = evidence.classes[int(label)], outcome[number, 0]
-        right = (
-            f"{name} {probability:.0%}" if name == frame.label else f"**{name} {probability:.0%}**, is {frame.label}"
-        )
-        pictures.append(f"![{frame.label}](frames/{path.name}) {right}, IoU {overlap:.2f}")
+        path = f"frames/{number}.jpeg"  # names may be equal in two folders, or be no links
+        plots.prediction(frame, (box[0], box[1], box[2], box[3]), folder / path)
+        says = f"{evidence.classes[int(label)]} {probability:.0%}"
+        if evidence.classes[int(label)] != frame.label:
+            says = f"**{says}**, is {frame.label}"
+        pictures.append(f"![{frame.label}]({path}) {says}, IoU {outcome[number, 0]:.2f}")
     note = (
         f"Predictions of trial {trial.number}, from the worst to the best by IoU and class. The true box is green, the "
         "predicted one red."
@@ -233,14 +235,11 @@ def layers(recipe: Recipe, classes: int) -> str:
 def _curves(evidence: Evidence, folder: Path) -> str:
     """Loss, accuracy and IoU of every training that ended, each to be unfolded."""
     parts = ["## Curves", "The score is that of the lowest validation loss, the dotted line."]
-    for trial in evidence.finished:
-        kept = trial.user_attrs
-        if "curves" not in kept:
-            continue
-        path = folder / "curves" / f"trial-{trial.number}.svg"
-        plots.curves(kept["curves"], kept["epoch"], path)
+    for trial in (trial for trial in evidence.finished if "curves" in trial.user_attrs):
+        kept, path = trial.user_attrs, f"curves/trial-{trial.number}.svg"
+        plots.curves(kept["curves"], kept["epoch"], folder / path)
         title = f"trial {trial.number}, {trial.state.name.lower()}, {trial.value:.4f}: "
-        picture = f"![curves of trial {trial.number}](curves/{path.name})"
+        title += describe(kept["recipe"], trial.params)
         opened = trial in evidence.trials[evidence.best]
-        parts.append(folded(title + describe(kept["recipe"], trial.params), picture, opened))
+        parts.append(folded(title, f"![curves of trial {trial.number}]({path})", opened))
     return "\n\n".join(parts)

@@ -65,13 +65,6 @@ def state(study: optuna.Study) -> str:
     return "finished" if done or study.user_attrs.get(EXHAUSTED) else "interrupted"
 
 
-def duration(seconds: float) -> str:
-    """Seconds for people: 8 s, 3 min, 2.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def finite(value: float) -> float | None:
     """JSON knows no NaN, and a browser that shows the study trips over one."""
     return value if value - value == 0 else None

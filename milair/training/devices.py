@@ -1,7 +1,5 @@
 """Devices to train on: which there are, how much memory each has, and how many threads a worker gets."""
 
-from __future__ import annotations
-
 import os
 import re
 import resource
@@ -67,7 +65,7 @@ def with_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def open_device(name: str) -> torch.device:
+def open_device(name: str) -> "torch.device":
     """The first of the places that `name` means. MilairError if it is not available."""
     import torch
 
@@ -79,7 +77,7 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def memory(device: torch.device) -> int:
+def memory(device: "torch.device") -> int:
     """Bytes that a device has in all; of a CPU, what this container may use."""
     import psutil
     import torch
@@ -90,7 +88,7 @@ def memory(device: torch.device) -> int:
     return min([int(psutil.virtual_memory().total), *(int(limit) for limit in limits if limit.isdecimal())])
 
 
-def peak_memory(device: torch.device) -> tuple[float, float]:
+def peak_memory(device: "torch.device") -> tuple[float, float]:
     """Peak MB of this process since it began (a trial's own share cannot be told), and of the GPU."""
     import torch
 

@@ -11,8 +11,6 @@ A bootstrap cannot show what another seed would have given. That spread is poole
 more than once, and added. Where there are none, intervals are of the trained models, not of their recipes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

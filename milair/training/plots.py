@@ -1,7 +1,5 @@
 """Pictures of a report: the curves of a training, a search's progress, predicted boxes on frames."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

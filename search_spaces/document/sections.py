@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from milair.recipe import ConvHead, LinearHead, Recipe
 from milair.reporting.page import folded, millions, plain, table
 
-from .layers import layers
 from .runs import Claim, Run
 
 if TYPE_CHECKING:  # a space file is light
@@ -149,46 +148,34 @@ def _published(claim: Claim) -> str:
 
 
 def linear_and_conv(claims: Sequence[Claim], evidence: Evidence, _folder: Path) -> str:
-    """The two models of the first claim that convolutional heads beat linear ones, with their printed layers."""
-    for claim in claims:
-        conv, linear = claim.better.recipe, claim.worse.recipe
-        kinds = [{type(recipe.cls_head), type(recipe.reg_head)} for recipe in (linear, conv)]
-        if kinds == [{LinearHead}, {ConvHead}]:
-            break
-    else:
+    """The two models of the first claim that convolutional heads beat linear ones, with their layers."""
+    from milair.reporting.sections import layers  # with torch, and a space file is light
+
+    kinds = [LinearHead, LinearHead, ConvHead, ConvHead]
+    both = [(claim.worse, claim.better) for claim in claims]
+    heads = [[type(head) for run in runs for head in (run.recipe.cls_head, run.recipe.reg_head)] for runs in both]
+    if kinds not in heads:
         return ""
-    recipes = {"linear": linear, "convolutional": conv}
-    printed = {name: layers(recipe, len(evidence.classes)) for name, recipe in recipes.items()}
-    sums = [below for _, below in printed.values()]
-    keys = [evidence.key(recipe) for recipe in recipes.values()]
+    runs = both[heads.index(kinds)]
+    keys, sizes = [evidence.key(run.recipe) for run in runs], [evidence.size(run.recipe) for run in runs]
     seconds = [[t.user_attrs["seconds"] / t.user_attrs["epochs"] for t in evidence.trials.get(key, [])] for key in keys]
-    rows: list[list[Any]] = [[name, *(_figure(below[name]) for below in sums)] for name in sums[0]]
-    rows += [
-        ["Published validation score", plain(claim.worse.score, 4), plain(claim.better.score, 4)],
+    rows: list[list[Any]] = [
+        ["Total params", *(f"{size.total:,}" for size in sizes)],
+        ["Trainable params", *(f"{size.trainable:,}" for size in sizes)],
+        ["Params size (MB)", *(plain(size.megabytes, 2) for size in sizes)],
+        ["Published validation score", *(plain(run.score, 4) for run in runs)],
         ["Own score", *(evidence.over_seeds(key) if key in evidence.trials else "not trained" for key in keys)],
         ["Own seconds an epoch", *(plain(mean(each), 2) if each else None for each in seconds)],
-    ]
-    fewer = 1 - sums[1]["Total params"] / sums[0]["Total params"]
-    tables = [
-        folded(
-            f"The {len(listed)} layers of the {name} model",
-            table(
-                ["Layer (type)", "Output Shape", "Param #"],
-                [[layer.name, [-1, *layer.shape], f"{layer.parameters:,}"] for layer in listed],
-                text=2,
-            ),
-        )
-        for name, (listed, _) in printed.items()
     ]
     return "\n\n".join(
         [
             "## Linear against convolutional heads",
-            f"The convolutional model has **{fewer:.1%} fewer parameters** than the linear one.",
-            table(["", *(f"{recipe.cls_head}; {recipe.reg_head}" for recipe in recipes.values())], rows),
-            *tables,
+            f"The convolutional model has **{1 - sizes[1].total / sizes[0].total:.1%} fewer parameters** than the "
+            "linear one.",
+            table(["", *(f"{run.recipe.cls_head}; {run.recipe.reg_head}" for run in runs)], rows),
+            *(
+                folded(f"The layers of the {name} model", f"```text\n{layers(run.recipe, len(evidence.classes))}\n```")
+                for name, run in zip(("linear", "convolutional"), runs, strict=True)
+            ),
         ]
     )
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from milair.console import progress
 from milair.console.progress import Progress
 from milair.recipe import Recipe, describe
-from milair.study.results import duration
+from milair.study import duration
 
 RECIPE = "cls conv 1×256, reg conv 4×256"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import document
 import pytest
 from optuna.trial import FixedTrial
+from printed_layers import layers
 
 from milair import LinearHead, Recipe
 from milair.errors import MilairError
 from milair.model import heads
 from milair.space import default_folder, load
 from search_spaces.document import BASELINE, FIRST, space
-from search_spaces.document.layers import layers
 from search_spaces.document.runs import CLAIMS, RUNS, Run, parse_claim, parse_run, read
 
 CLASSES = 6

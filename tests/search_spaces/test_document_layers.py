@@ -8,11 +8,11 @@ from typing import Literal
 
 import document
 import pytest
+from printed_layers import Layer, layers
 
 from milair import ConvHead, LinearHead, Recipe
 from milair.model import heads
 from milair.recipe import Head
-from search_spaces.document.layers import Layer, layers
 
 LINEAR = Recipe(cls_head=LinearHead("256"), reg_head=LinearHead("768-768-256-256-128"))
 CONV = Recipe(cls_head=ConvHead(1, 256), reg_head=ConvHead(4, 256))

@@ -4,6 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
+from milair.model import backbones, heads
 from milair.recipe import LinearHead, Recipe
 
 _MB = 1024**2
@@ -19,11 +23,6 @@ def layers(recipe: Recipe, classes: int) -> tuple[list[Layer], dict[str, float]]
     """The layers in the order in which they compute, and the sums below them; MB are of 1024 x 1024 bytes.
 
     Nothing is computed or loaded: a picture passes on torch's meta device."""
-    import torch  # a space file is light
-    from torch import nn
-
-    from milair.model import backbones, heads
-
     table: list[Layer] = []
 
     def add(name: str, shape: Iterable[int], parameters: int = 0) -> None:
