@@ -123,8 +123,10 @@ class Space:
         }
         for name, texts in only.items():
             if name not in choices:
-                known = ", ".join(choices) or "none"
-                raise UsageError(f"--only {name}: the space {self.name} has no such choice; its choices are {known}")
+                raise UsageError(
+                    f"--only {name}: the space {self.name} has no such choice; "
+                    f"its choices are {', '.join(choices) or 'none'}"
+                )
             if unknown := [text for text in texts if text not in choices[name]]:
                 raise UsageError(f"--only {name}={unknown[0]}: the choices are {', '.join(choices[name])}")
         fewer, values = replace(self, only=only), self.baseline.by_path()
@@ -183,15 +185,23 @@ def load(name: str, folder: Path) -> Space:
     path = Path(name) if name.endswith(".py") else folder / f"{name}.py"
     package = path.with_suffix("") / "__init__.py"
     if not path.is_file() and not package.is_file():
-        known = ", ".join(names(folder)) or "none"
-        raise MilairError(f"{path}: there is no such search space; in {folder} there are: {known}")
+        raise MilairError(
+            f"{path}: there is no such search space; in {folder} there are: {', '.join(names(folder)) or 'none'}"
+        )
     path = path if path.is_file() else package
     home = path.parent if path.stem == "__init__" else path
     try:
         module = _module(home.stem, home.parent)
         first, sections = tuple(getattr(module, "FIRST", ())), tuple(getattr(module, "SECTIONS", ()))
-        question = (module.__doc__ or home.stem).strip().splitlines()[0]
-        space = Space(home.stem, path, question, module.BASELINE, module.space, first, sections)
+        space = Space(
+            name=home.stem,
+            path=path,
+            question=(module.__doc__ or home.stem).strip().splitlines()[0],
+            baseline=module.BASELINE,
+            function=module.space,
+            first=first,
+            sections=sections,
+        )
     except Exception as error:  # the file is the user's: whatever it raises is a fault of that file
         raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from error
     recipes, functions = (space.baseline, *first), (space.function, *sections)

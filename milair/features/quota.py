@@ -1,6 +1,5 @@
 """The room that banks take on disk: a quota, and the least recently used ones making room for new ones."""
 
-import os
 import re
 import shutil
 from contextlib import suppress
@@ -10,18 +9,18 @@ from filelock import FileLock, Timeout
 
 from milair.errors import OutsideError
 
-_BANK = re.compile("[0-9a-f]{24}")  # the name of a bank's folder
-
 
 def banks(folder: Path) -> list[Path]:
     """The banks of a folder, the least recently used first; what else lies there is not ours."""
-    places = [place for place in folder.iterdir() if _BANK.fullmatch(place.name)] if folder.is_dir() else []
+    places = (
+        [place for place in folder.iterdir() if re.fullmatch("[0-9a-f]{24}", place.name)] if folder.is_dir() else []
+    )
     return sorted(places, key=lambda place: place.stat().st_mtime)
 
 
 def used(place: Path) -> None:
     """Note that a bank was used just now."""
-    os.utime(place)
+    place.touch()
 
 
 def size(place: Path) -> int:

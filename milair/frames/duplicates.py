@@ -21,10 +21,10 @@ def pairs(frames: Sequence[Frame]) -> np.typing.NDArray[np.intp]:
     looks = np.stack([np.frombuffer(frame.picture.look, np.uint8) for frame in frames]).astype(np.float32)
     looks -= looks.mean(axis=1, keepdims=True)
     looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-6)
-    blocks = []
-    for start in range(0, len(looks), _BLOCK):
-        first, second = np.nonzero(looks[start : start + _BLOCK] @ looks[start:].T >= ALIKE)
-        blocks.append(np.stack([first, second], axis=1)[first < second] + start)
+    blocks = [
+        np.argwhere(np.triu(looks[start : start + _BLOCK] @ looks[start:].T >= ALIKE, k=1)) + start
+        for start in range(0, len(looks), _BLOCK)
+    ]
     return np.concatenate(blocks)
 
 

@@ -106,10 +106,8 @@ def class_order(frames: Sequence[Frame]) -> tuple[str, ...]:
 
 def fingerprint(frames: Sequence[Frame]) -> str:
     """One hash over names, labels, boxes and picture contents: equal for equal data wherever it lies."""
-    digest = hashlib.sha256()
-    for frame in frames:
-        digest.update(f"{frame.path.name}|{frame.label}|{frame.box}|".encode() + frame.picture.content)
-    return digest.hexdigest()[:16]
+    contents = [f"{frame.path.name}|{frame.label}|{frame.box}|".encode() + frame.picture.content for frame in frames]
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:16]
 
 
 def label_rows(frames: Sequence[Frame]) -> list[list[Any]]:

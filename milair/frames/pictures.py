@@ -60,8 +60,8 @@ def look_at_all(
     stamps = {path: stamp(path) for path in paths}  # before they are read: one that changes then is read again
     pictures = _recall(remember, folder, stamps) if remember else {}
     new = [path for path in stamps if path not in pictures]
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets others run
-        warnings.simplefilter("ignore")  # as in open_rgb, here once for all threads
+    # Warnings are ignored as in open_rgb, here once for all threads. While Pillow decodes, it lets other threads run.
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for done, (path, picture) in enumerate(zip(new, pool.map(_look, new), strict=True), 1):
             pictures[path] = picture
             if progress and len(new) > _FEW and (done % _FEW == 0 or done == len(new)):
@@ -82,8 +82,7 @@ def open_rgb(path: Path, draft: tuple[int, int] | None = None) -> Image.Image:
     """The picture as it is shown, RGB. Unreadable says why there is none.
 
     With `draft` a JPEG comes in a fraction of its size, quickly, but no smaller than that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large pictures, transparent palettes, broken EXIF
+    with warnings.catch_warnings(action="ignore"):  # of large pictures, transparent palettes, broken EXIF
         return _decode(_read(path), draft)[0]
 
 

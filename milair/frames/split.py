@@ -89,8 +89,8 @@ def _grouped(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[Sequence[
         )
     if ids.count(0) < folds:  # of the most frequent class
         raise MilairError(f"class '{classes[0]}' has {ids.count(0)} frames; a grouped split needs {folds} of one class")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a class with less frames than folds; `split` looks after it
+    # It warns of a class with less frames than folds; `split` looks after that.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         places = next(StratifiedGroupKFold(folds, shuffle=True, random_state=SEED).split(ids, ids, groups))
     train, val = ([frames[place] for place in half] for half in places)
     return train, val

@@ -32,8 +32,7 @@ class Backbone(nn.Module):
     def __init__(self, body: nn.Sequential, pool: nn.Module) -> None:
         super().__init__()
         self.body, self.pool = body, pool
-        self.requires_grad_(False)
-        self.eval()
+        self.requires_grad_(False).eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
         features: Tensor = self.pool(self.map(pictures))

@@ -121,8 +121,13 @@ def load(folder: Path, device: torch.device) -> Detector:
             raise MilairError(f"{folder}: its format is {values['format']}; this milair reads {FORMAT}")
         recipe, classes = Recipe.from_json(values["recipe"]), values["classes"]
         size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
-        backbone = backbones.without_numbers(recipe.backbone, recipe.pooling)
-        detector = Detector(Preprocessing(size, mean, std), backbone, on_meta(recipe, len(classes)), recipe, classes)
+        detector = Detector(
+            Preprocessing(size, mean, std),
+            backbones.without_numbers(recipe.backbone, recipe.pooling),
+            on_meta(recipe, len(classes)),
+            recipe,
+            classes,
+        )
         # Copies, aligned as new layers are: as they lie in the file, the same numbers may add up to others.
         tensors = {
             name: tensor.clone() for name, tensor in safetensors.torch.load_file(folder / "model.safetensors").items()

@@ -13,7 +13,6 @@ from milair.errors import MilairError, OutsideError
 from milair.frames.pictures import Picture, Unreadable, open_rgb
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_LEAST_STD = 1 / 255  # of a channel that is the same everywhere, as in false-colour frames
 
 AnyPicture = Picture | Path | str | Image.Image | np.typing.NDArray[np.uint8]  # an array is [height, width, 3], RGB
 
@@ -70,5 +69,6 @@ def statistics(pictures: tuple[Picture, ...], size: tuple[int, int]) -> tuple[tu
         values = preprocessing.decode(picture).double() / 255
         sums += torch.stack([values.mean((1, 2)), values.square().mean((1, 2))])
     mean, square = sums / len(pictures)
-    std = (square - mean.square()).clamp(min=_LEAST_STD**2).sqrt()
+    # A channel of false-colour frames may be the same everywhere.
+    std = (square - mean.square()).clamp(min=(1 / 255) ** 2).sqrt()
     return tuple(mean.tolist()), tuple(std.tolist())

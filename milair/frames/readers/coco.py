@@ -13,14 +13,17 @@ from typing import Any
 
 from milair.frames.readers import reading
 
-_NAMED = re.compile(r"(^|[._-])(coco|instances)([._-]|$)")
 Item = tuple[str, dict[str, Any]]  # where it is, and what it is
 
 
 def files(folder: Path) -> list[Path]:
     places = (folder / "annotations", *reading.with_parts(folder))
-    documents = [file for place in places for file in sorted(place.glob("*.json"))]
-    return [file for file in documents if _NAMED.search(file.stem) or reading.holds(file, '"annotations"')]
+    return [
+        file
+        for place in places
+        for file in sorted(place.glob("*.json"))
+        if re.search(r"(^|[._-])(coco|instances)([._-]|$)", file.stem) or reading.holds(file, '"annotations"')
+    ]
 
 
 def rows(folder: Path, files: Sequence[Path]) -> reading.Rows:

@@ -16,9 +16,7 @@ from milair.frames import TEST, TRAIN, VALIDATION
 from milair.frames.frame import Frame
 from milair.frames.pictures import PICTURES, Picture
 
-_PARTS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION, TRAIN: TRAIN, VALIDATION: VALIDATION, TEST: TEST}
-PART_FOLDERS = tuple(_PARTS)
-_PICTURE_FOLDERS = ("images", "JPEGImages", "dataset")
+PARTS = {"training": TRAIN, "val": VALIDATION, "valid": VALIDATION, TRAIN: TRAIN, VALIDATION: VALIDATION, TEST: TEST}
 # What breaks a line or a terminal: control characters, changes of the direction of writing, halves of characters.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _HALF = 200  # characters of either end of a rule: a cell may hold thousands, and a line is to be read
@@ -86,7 +84,7 @@ def each(items: Iterable[T | Fault], read: Callable[[T], Iterable[U | Fault]]) -
 
 def part(name: str) -> str | None:
     """TRAIN, VALIDATION or TEST, as a word for it means; None if it is another word."""
-    return _PARTS.get(name.strip().lower())
+    return PARTS.get(name.strip().lower())
 
 
 def part_of(file: Path, folder: Path) -> str | None:
@@ -96,21 +94,23 @@ def part_of(file: Path, folder: Path) -> str | None:
 
 def with_parts(folder: Path) -> list[Path]:
     """A folder, and its folders that are named after parts."""
-    return [folder, *(folder / name for name in PART_FOLDERS)]
+    return [folder, *(folder / name for name in PARTS)]
 
 
 def picture_places(folder: Path, *more: Path) -> tuple[Path, ...]:
     """Where pictures may lie: in a folder of their own, else beside the annotations."""
-    own = (folder / name for name in _PICTURE_FOLDERS)
-    return tuple(dict.fromkeys((*(place for place in own if place.is_dir()), *more, folder)))
+    own = (folder / name for name in ("images", "JPEGImages", "dataset"))
+    return tuple(dict.fromkeys((*filter(Path.is_dir, own), *more, folder)))
 
 
 def unnamed(places: Iterable[Path], named: Collection[str]) -> Rows:
     """A row for each picture whose stem no annotation names."""
-    for place in dict.fromkeys(places):
-        for path in sorted(place.glob("*")):
-            if path.suffix.lower() in PICTURES and path.stem not in named:
-                yield Row(str(path), path.name, (place,))
+    return (
+        Row(str(path), path.name, (place,))
+        for place in dict.fromkeys(places)
+        for path in sorted(place.glob("*"))
+        if path.suffix.lower() in PICTURES and path.stem not in named
+    )
 
 
 def there(file: Path) -> list[Path]:

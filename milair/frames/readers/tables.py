@@ -89,8 +89,15 @@ def _row(
     its_part = part(cells.get("split", ""))
     if "split" in cells and not its_part:
         raise Fault(where, f"split is '{cells['split']}'; it must be train, validation or test")
-    its_size = size(*sizes) if len(sizes) == 2 else None
-    return Row(where, cells["filename"], places, cells.get("class", ""), its_box, size=its_size, part=its_part)
+    return Row(
+        where,
+        cells["filename"],
+        places,
+        cells.get("class", ""),
+        its_box,
+        size=size(*sizes) if len(sizes) == 2 else None,
+        part=its_part,
+    )
 
 
 def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:

@@ -16,7 +16,7 @@ def files(folder: Path) -> list[Path]:
     """XML files, and then the lists of parts if there are any."""
     places = (folder / "annotations", folder / "Annotations", *reading.with_parts(folder))
     documents = [file for place in places for file in sorted(place.glob("*.xml"))]
-    lists = (folder / "ImageSets" / "Main" / f"{name}.txt" for name in reading.PART_FOLDERS)
+    lists = (folder / "ImageSets" / "Main" / f"{name}.txt" for name in reading.PARTS)
     return documents and [*documents, *(file for listed in lists for file in reading.there(listed))]
 
 

@@ -14,7 +14,6 @@ import yaml
 
 from milair.frames.readers import reading
 
-_LABELS = re.compile("^(.*/)labels(?=/|$)", re.DOTALL)
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels/classes.txt")
 _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "README.txt")
 
@@ -55,7 +54,7 @@ def _object(where: str, cells: Sequence[str], names: Mapping[str, str], row: rea
 
 def _pictures(file: Path) -> Path:
     """The folder of a label file's picture: `images` where its path says `labels`, else its own."""
-    return Path(_LABELS.sub(r"\1images", file.parent.as_posix()))
+    return Path(re.sub("^(.*/)labels(?=/|$)", r"\1images", file.parent.as_posix(), flags=re.DOTALL))
 
 
 def _names_file(folder: Path) -> list[Path]:
