@@ -1,6 +1,6 @@
 """How much code there is: statements of milair/ and search_spaces/, counted by ast, room by room.
 
-    python benchmarks/statements.py [REV]      (REV: of git, else the working tree)
+python benchmarks/statements.py [REV]      (REV: of git, else the working tree)
 """
 
 import ast

@@ -15,7 +15,7 @@ from milair import space as spaces_
 from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
-from milair.features.quota import QUOTA
+from milair.features import QUOTA
 from milair.study import SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers
 from milair.study import storage as storages
 from milair.study.objective import Objective
@@ -28,7 +28,7 @@ from milair.workers.local import Workers
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.model.detector import Detector, Prediction
     from milair.study.retraining import Retrained
-    from milair.training.trainer import Trainer
+    from milair.training.in_process import Trainer
 
 
 @dataclass(frozen=True)
@@ -267,6 +267,6 @@ def _trainer(
     everything: bool = False,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> "Trainer":
-    from milair.training.trainer import Trainer
+    from milair.training.in_process import Trainer
 
     return Trainer(session.inputs(bank, quota, everything), places.open_device(device), progress)

@@ -13,7 +13,6 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -142,19 +141,15 @@ class Space:
         def suggest(name: str, domain: Domain) -> Any:
             parameters = configurations[-1]
             if name not in parameters:
-                values = domain.values(most)
-                if values is None:
-                    raise _Endless
+                values = domain.values(most) or [domain.limits[0]] * (most + 1)  # too many, as an endless one has
                 ahead.extend({**parameters, name: value} for value in reversed(values[1:]))
                 parameters[name] = values[0]
             return parameters[name]
 
-        with suppress(_Endless):
-            while ahead and len(configurations) + len(ahead) <= most:
-                configurations.append(ahead.pop())
-                self._ask(_Player(suggest))
-            return None if ahead else configurations
-        return None
+        while ahead and len(configurations) + len(ahead) <= most:
+            configurations.append(ahead.pop())
+            self._ask(_Player(suggest))
+        return None if ahead else configurations
 
     def dimensions(self) -> dict[str, dict[str, Any]]:
         """Every parameter's domain in JSON, found by asking for what was suggested least until nothing new turns up."""
@@ -254,7 +249,3 @@ class _Player:
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         return float(self.suggest(name, Domain("float", (low, high), step, log)))
-
-
-class _Endless(MilairError):
-    """More configurations than can be walked."""

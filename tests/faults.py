@@ -29,7 +29,7 @@ from milair.errors import MilairError
 from milair.study import storage
 from milair.study.objective import Objective
 from milair.study.results import FINISHED
-from milair.training.trainer import Trainer
+from milair.training.in_process import Trainer
 
 SEED = int(os.environ.get("MILAIR_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
 STUDY = "tiny@frames"

@@ -90,8 +90,12 @@ def test_a_model_predicts_what_its_training_measured(searched: Path) -> None:
 
 
 def test_retraining_with_seeds_and_on_all_frames(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert retrain.main(["--study", "tiny", "--seeds", "2", *places(searched)]) == 0
+    words = ["--study", "tiny", "--seeds", "2", "--out", str(searched / "two"), *places(searched)]
+    assert retrain.main(words) == 0
     assert "score over 2 seeds: mean 0." in capsys.readouterr().out
+    models = [json.loads((searched / name / "model.json").read_text()) for name in ("two", "two-seed33")]
+    assert [model["recipe"]["seed"] for model in models] == [32, 33]  # both are kept
+    assert models[0]["validation"] != models[1]["validation"]
     assert retrain.main(["--study", "tiny", "--on", "all", "--out", str(searched / "all"), *places(searched)]) == 0
     about = json.loads((searched / "all" / "model.json").read_text())
     assert about["trained_on"] == "all"
@@ -221,9 +225,9 @@ def test_retraining_refuses_frames_that_changed(
 def test_retraining_says_that_the_scores_are_those_of_another_milair(
     searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("milair.study.session.TRAINING", 99)
+    monkeypatch.setattr("milair.api.TRAINING", 99)
     assert retrain.main(["--study", "tiny", "--out", str(searched / "other"), *places(searched)]) == 0
-    assert "now 99: its scores do not repeat" in capsys.readouterr().out
+    assert "now 99): its scores do not repeat" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])

@@ -9,8 +9,8 @@ from milair.model import backbones, heads
 from milair.recipe import Recipe
 from milair.study import duration
 from milair.study.session import Session
+from milair.training.in_process import Trainer
 from milair.training.train import train
-from milair.training.trainer import Trainer
 
 
 def costs(session: Session, trainer: Trainer, seed: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from milair import __version__
 from milair.errors import UsageError
-from milair.features.quota import QUOTA
+from milair.features import QUOTA
 from milair.frames import KINDS, OBJECTS
 
 STUDIES = Path("studies")

@@ -13,17 +13,15 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import Timeout
-from torch import Tensor
 
 from milair.errors import OutsideError, what_failed
-from milair.features import quota
+from milair.features import QUOTA, quota
 from milair.features.views import SEED, VERSION, apply, move, view
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import Picture, Progress
@@ -40,11 +38,11 @@ _RECORD = 4 + 32  # bytes of `rows.index` for each row, see _key
 class Part:
     """Views of n pictures as tensors on one device; view 0 is the plain picture."""
 
-    rows: Tensor  # float32 [n_rows, channels, rows, columns]; on a CPU the bank's file, mapped into memory
-    index: Tensor  # int64 [views + 1, n]: the row of each view of each picture
-    boxes: Tensor  # float32 [views + 1, n, 4] in shares of the view
-    seen: Tensor  # bool [views + 1, n]: enough of the object is in the view
-    labels: Tensor  # int64 [n]
+    rows: torch.Tensor  # float32 [n_rows, channels, rows, columns]; on a CPU the bank's file, mapped into memory
+    index: torch.Tensor  # int64 [views + 1, n]: the row of each view of each picture
+    boxes: torch.Tensor  # float32 [views + 1, n, 4] in shares of the view
+    seen: torch.Tensor  # bool [views + 1, n]: enough of the object is in the view
+    labels: torch.Tensor  # int64 [n]
 
     @property
     def views(self) -> int:
@@ -84,7 +82,7 @@ def open_bank(
     folder: Path,
     device: torch.device,
     progress: Progress | None = None,
-    gigabytes: float = quota.QUOTA,
+    gigabytes: float = QUOTA,
 ) -> Bank:
     """The bank of a split under a recipe's backbone, size and normalisation, computing what is missing.
 
@@ -180,7 +178,9 @@ def _rows(place: Path, row_bytes: int) -> dict[bytes, int]:
     return {records[row * _RECORD : (row + 1) * _RECORD]: row for row in range(whole)}
 
 
-def _append(place: Path, rows: dict[bytes, int], keys: Sequence[bytes], batches: Iterator[Tensor]) -> Iterator[int]:
+def _append(
+    place: Path, rows: dict[bytes, int], keys: Sequence[bytes], batches: Iterator[torch.Tensor]
+) -> Iterator[int]:
     """Write batches of features behind the bank's rows, which their keys join; yields how many are on the disk."""
     with (place / "features.f32").open("ab") as features, (place / "rows.index").open("ab") as index:
         for first, batch in zip(range(0, len(keys), BATCH), batches, strict=True):
@@ -189,18 +189,18 @@ def _append(place: Path, rows: dict[bytes, int], keys: Sequence[bytes], batches:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            rows.update(zip(new, count(len(rows)), strict=False))
+            rows.update({key: row for row, key in enumerate(new, len(rows))})
             yield first + len(new)
 
 
 @torch.inference_mode()
 def _compute(
     recipe: Recipe,
-    state: dict[str, Tensor] | None,
+    state: dict[str, torch.Tensor] | None,
     preprocessing: Preprocessing,
     views: Sequence[tuple[int, Picture]],
     device: torch.device,
-) -> Iterator[Tensor]:
+) -> Iterator[torch.Tensor]:
     """Features of views of pictures in their order, up to BATCH at a time: float32 [n, channels, rows, columns].
 
     On a CPU pictures pass one by one, on a GPU always BATCH of them: no number depends on what else is computed."""
@@ -215,11 +215,10 @@ def _compute(
         ]
         padded = torch.stack(batch + batch[-1:] * (-len(batch) % at_once)).to(device)
         normal = preprocessing.normalise(padded).contiguous(memory_format=torch.channels_last)
-        features = torch.cat([backbone(pictures) for pictures in torch.split(normal, at_once)])
-        yield features[: len(batch)].cpu()
+        yield torch.cat([backbone(pictures) for pictures in torch.split(normal, at_once)])[: len(batch)].cpu()
 
 
-def _copied(table: Tensor, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+def _copied(table: torch.Tensor, index: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows that an index needs, on a device, and the index into these."""
     needed, index = torch.unique(index, return_inverse=True)
     rows = torch.empty((len(needed), *table.shape[1:]), device=device)

@@ -10,7 +10,6 @@ from filelock import FileLock, Timeout
 
 from milair.errors import OutsideError
 
-QUOTA = 20.0  # GB by default
 _BANK = re.compile("[0-9a-f]{24}")  # the name of a bank's folder
 
 
@@ -34,13 +33,11 @@ def size(place: Path) -> int:
 
 def remove(place: Path) -> int:
     """Delete a bank that nobody computes just now; the bytes freed. Who reads it keeps what it has open."""
-    try:
-        with lock(place).acquire(timeout=0):
-            freed = size(place)
-            shutil.rmtree(place)
-            return freed
-    except (Timeout, FileNotFoundError):
-        return 0
+    with suppress(Timeout, FileNotFoundError), lock(place).acquire(timeout=0):
+        freed = size(place)
+        shutil.rmtree(place)
+        return freed
+    return 0
 
 
 def lock(place: Path) -> FileLock:

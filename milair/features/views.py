@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from milair.boxes import Box
 
@@ -41,7 +39,7 @@ def view(content: bytes, number: int, seed: int = SEED) -> View:
     return View(flip, float(brightness), 1.0 + float(contrast), float(shift_x), float(shift_y), float(scale), blur)
 
 
-def apply(view: View, picture: Tensor) -> Tensor:
+def apply(view: View, picture: torch.Tensor) -> torch.Tensor:
     """`picture` [3, height, width] in 0–1 as the view shows it; beyond its edge a picture goes on as at its edge."""
     image = picture[None]
     if view.flip or view.scale != 1 or view.shift_x or view.shift_y:
@@ -54,12 +52,12 @@ def apply(view: View, picture: Tensor) -> Tensor:
             ],
             device=picture.device,
         )
-        grid = functional.affine_grid(theta[None], list(image.shape), align_corners=False)
-        image = functional.grid_sample(image, grid, "bilinear", "border", align_corners=False)
+        grid = torch.nn.functional.affine_grid(theta[None], list(image.shape), align_corners=False)
+        image = torch.nn.functional.grid_sample(image, grid, "bilinear", "border", align_corners=False)
     if view.brightness or view.contrast != 1:
         image = (image * view.contrast + view.brightness).clamp(0, 1)
     if view.blur:
-        image = functional.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
+        image = torch.nn.functional.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
     return image[0]
 
 

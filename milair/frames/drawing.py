@@ -7,9 +7,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from milair.boxes import Box, to_pixels
-from milair.frames import duplicates
+from milair.frames import duplicates, pictures
 from milair.frames.frame import Frame, Split
-from milair.frames.pictures import open_rgb
 
 LINE = "#ff3b30"
 TRAINING, VALIDATION = "#0a84ff", "#ff9f0a"
@@ -37,27 +36,30 @@ def label_sheets(frames: Sequence[Frame], folder: Path) -> list[Path]:
 
 def duplicate_sheets(split: Split, folder: Path) -> list[Path]:
     """Write near-duplicates-1.jpeg …: group by group, training frames in blue, validation frames in orange."""
-    frames = (*split.train, *split.val)
-    groups = duplicates.groups(frames)
+    coloured = [(frame, TRAINING) for frame in split.train] + [(frame, VALIDATION) for frame in split.val]
+    groups = duplicates.groups([frame for frame, _ in coloured])
     sizes = Counter(groups)
-    members = sorted((group, place) for place, group in enumerate(groups) if sizes[group] > 1)
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(group for group, _ in members), 1)}
-    tiles: list[Tile] = []
-    for group, place in members:
-        frame, colour = frames[place], TRAINING if place < len(split.train) else VALIDATION
-        tiles.append((frame, (0, 0, 1, 1), f"{numbers[group]}  {frame.label}  {frame.path.name}", colour))
-    return _sheets(tiles, folder, "near-duplicates")
+    members = [(group, *frame) for group, frame in zip(groups, coloured, strict=True) if sizes[group] > 1]
+    members.sort(key=lambda member: member[0])
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(group for group, *_ in members), 1)}
+    return _sheets(
+        [
+            (frame, (0, 0, 1, 1), f"{numbers[group]}  {frame.label}  {frame.path.name}", colour)
+            for group, frame, colour in members
+        ],
+        folder,
+        "near-duplicates",
+    )
 
 
 def _sheets(tiles: Sequence[Tile], folder: Path, name: str) -> list[Path]:
-    """Tiles row by row, a JPEG for each so many."""
     folder.mkdir(parents=True, exist_ok=True)
     sheets: list[Path] = []
     for first in range(0, len(tiles), _COLUMNS * _ROWS):
         page = tiles[first : first + _COLUMNS * _ROWS]
         sheet = Image.new("RGB", (_COLUMNS * _TILE[0], -(-len(page) // _COLUMNS) * _TILE[1]), "white")
         for number, (frame, box, text, colour) in enumerate(page):
-            picture = ImageOps.contain(open_rgb(frame.path, _TILE), _TILE)
+            picture = ImageOps.contain(pictures.open_rgb(frame.path, _TILE), _TILE)
             draw_box(picture, to_pixels(box, *picture.size), text, colour)
             sheet.paste(picture, (number % _COLUMNS * _TILE[0], number // _COLUMNS * _TILE[1]))
         sheets.append(folder / f"{name}-{len(sheets) + 1}.jpeg")

@@ -7,7 +7,6 @@ the 189 real frames do. Frames that a chain of likeness joins are one group.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -17,7 +16,7 @@ ALIKE = 0.97
 _BLOCK = 1024  # frames compared with all others at a time: memory grows with the frames, not with their square
 
 
-def pairs(frames: Sequence[Frame]) -> NDArray[np.intp]:
+def pairs(frames: Sequence[Frame]) -> np.typing.NDArray[np.intp]:
     """Pairs [n, 2] of places in `frames`, the first below the second, whose pictures are alike."""
     looks = np.stack([np.frombuffer(frame.picture.look, np.uint8) for frame in frames]).astype(np.float32)
     looks -= looks.mean(axis=1, keepdims=True)
@@ -33,8 +32,7 @@ def groups(frames: Sequence[Frame]) -> list[int]:
     """The group of each frame, numbered from 0 as they come; most are alone in theirs."""
     first, second = pairs(frames).T
     alike = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(frames), len(frames)))
-    numbers: list[int] = connected_components(alike, directed=False)[1].tolist()
-    return numbers
+    return list(connected_components(alike, directed=False)[1].tolist())
 
 
 def across(split: Split) -> int:

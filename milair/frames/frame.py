@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class Frame:
         return (xmax - xmin) * (ymax - ymin)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frames:
     """What a folder holds: labelled frames in the files' order, and pictures without labels."""
 
@@ -56,7 +55,7 @@ class Frames:
     files: tuple[Path, ...] = ()  # the annotation files that it was read from
     state: Mapping[Path, Stamp] = field(default_factory=dict, compare=False, repr=False)  # see stamps; as it was read
 
-    @cached_property
+    @property
     def classes(self) -> tuple[str, ...]:
         """Most frequent first: the order that gives the document's class ids 0 to 5, and with them its split."""
         return class_order(self.labelled)
@@ -80,9 +79,9 @@ class Frames:
             + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),
             f"boxes    {areas[0]:.1%} to {areas[-1]:.1%} of the picture, half below {areas[len(areas) // 2]:.1%}",
         ]
-        if len(counts) == 1:
-            lines.append("note     all frames are of one class: accuracy is always 1, and the search is for the box")
-        return "\n".join(lines + [f"warning  {text}" for text in self.warnings])
+        alone = ["note     all frames are of one class: accuracy is always 1, and the search is for the box"]
+        notes = alone if len(counts) == 1 else []
+        return "\n".join([*lines, *notes, *(f"warning  {text}" for text in self.warnings)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,7 @@ from milair.errors import MilairError, first_line
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")  # suffixes, for folders and bare stems
 LOOK = 8  # sides of the small picture by which near-duplicates are found
-_DRAFT = (8 * LOOK, 8 * LOOK)  # JPEGs are decoded at an eighth of their size where that suffices, all of the file read
 _FEW = 100  # pictures that take no time worth telling of
-_TABLE = """CREATE TABLE IF NOT EXISTS pictures (
-    folder, path PRIMARY KEY, size, mtime, ctime, width, height, mode, orientation, content, look)"""
 
 Stamp = tuple[int, int, int] | None  # size, and times of change (ns) of a file and of its entry
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -114,11 +111,9 @@ def _decode(data: bytes, draft: tuple[int, int] | None) -> tuple[Image.Image, tu
                 opened.draft("RGB", draft)
             opened.load()
             orientation = _turn(opened)
-            if mode.startswith("I;16"):  # Pillow would cut off at 255 what goes to 65535
-                picture = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)).convert("RGB")
-            else:
-                picture = opened.convert("RGB")
-            return picture, (height, width) if orientation >= 5 else (width, height), mode, orientation
+            deep = mode.startswith("I;16")  # Pillow would cut off at 255 what goes to 65535
+            picture = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)) if deep else opened
+            return picture.convert("RGB"), (height, width) if orientation >= 5 else (width, height), mode, orientation
     except Unreadable:
         raise
     except Image.DecompressionBombError as error:
@@ -143,7 +138,8 @@ def _turn(picture: Image.Image) -> int:
 def _look(path: Path) -> Picture | Unreadable:
     try:
         data = _read(path)
-        picture, size, mode, orientation = _decode(data, _DRAFT)
+        # JPEGs at an eighth of their size where that suffices; all of the file is read
+        picture, size, mode, orientation = _decode(data, (8 * LOOK, 8 * LOOK))
     except Unreadable as error:
         return error
     look = picture.resize((LOOK, LOOK), Image.Resampling.BOX).tobytes()
@@ -160,7 +156,6 @@ def stamp(path: Path) -> Stamp:
 
 
 def _recall(database: Path, folder: Path, stamps: Mapping[Path, Stamp]) -> dict[Path, Picture | Unreadable]:
-    """What is remembered of pictures that have not changed since."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT * FROM pictures WHERE folder = ?", [str(folder)])
         return {path: Picture(path, *row[5:]) for row in rows if stamps.get(path := Path(row[1])) == row[2:5]}
@@ -172,5 +167,8 @@ def _keep(database: Path, rows: Sequence[Sequence[object]]) -> None:
     with suppress(sqlite3.Error, OSError):
         database.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(database)) as connection, connection:
-            connection.execute(_TABLE)
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS pictures"
+                " (folder, path PRIMARY KEY, size, mtime, ctime, width, height, mode, orientation, content, look)"
+            )
             connection.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({', '.join('?' * 11)})", rows)

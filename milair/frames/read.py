@@ -11,11 +11,9 @@ from pathlib import Path
 from milair.frames import OBJECTS, TEST, readers
 from milair.frames.frame import Frame, Frames, stamps
 from milair.frames.pictures import PICTURES, Picture, Progress, Unreadable, look_at_all, stamp
-from milair.frames.readers import tables
-from milair.frames.readers.rows import CONTROL, Fault, Row, each, there
+from milair.frames.readers import reading, tables
 
-_DRIVE = re.compile("[A-Za-z]:")
-Located = tuple[Row, Path]  # a row, and its picture
+Located = tuple[reading.Row, Path]  # a row, and its picture
 
 
 def read(
@@ -30,7 +28,7 @@ def read(
 
 def check(
     folder: Path, objects: str = OBJECTS[0], *, remember: Path | None = None, progress: Progress | None = None
-) -> tuple[Frames, list[Fault]]:
+) -> tuple[Frames, list[reading.Fault]]:
     """The good frames of a folder, and all that is wrong there, in the order of its files.
 
     `objects` of a frame with several: "largest" takes the largest box, "skip" leaves the frame out, "error" is a fault.
@@ -39,12 +37,12 @@ def check(
     """
     folder = Path(os.path.normpath(folder.absolute()))
     (layout, files), *others = readers.find(folder)
-    own = there(folder / tables.SPLIT)
+    own = reading.there(folder / tables.SPLIT)
     state = stamps(folder, (*files, *own))  # before they are read, so that no change is missed
     listed = cache(_by_stem)
-    rows = each([layout], lambda layout: layout.rows(folder, files))
-    located = list(each(rows, lambda row: [(row, _locate(row, folder, listed))]))
-    paths = list(dict.fromkeys(item[1] for item in located if not isinstance(item, Fault)))
+    rows = reading.each([layout], lambda layout: layout.rows(folder, files))
+    located = list(reading.each(rows, lambda row: [(row, _locate(row, folder, listed))]))
+    paths = list(dict.fromkeys(item[1] for item in located if not isinstance(item, reading.Fault)))
     state |= {path: stamp(path) for path in paths}
     pictures = dict(zip(paths, look_at_all(paths, folder, remember, progress), strict=True))
     parts, faults = _own_parts(folder, own, located)
@@ -54,7 +52,7 @@ def check(
     ]
     if not (faults or any(frame.part != TEST for frame in labelled)):
         left_out = " that is used: its frames have several objects each, or are of the part test" if frames else ""
-        faults.append(Fault(files[0], f"there is no labelled object in it{left_out}"))
+        faults.append(reading.Fault(files[0], f"there is no labelled object in it{left_out}"))
     also = f"; {', '.join(other.name for other, _ in others)} there is not read" if others else ""
     return Frames(
         folder=folder,
@@ -67,28 +65,27 @@ def check(
     ), faults
 
 
-def _locate(row: Row, folder: Path, listed: Callable[[Path], Mapping[str, list[str]]]) -> Path:
+def _locate(row: reading.Row, folder: Path, listed: Callable[[Path], Mapping[str, list[str]]]) -> Path:
     """The picture of a row. Its name may have either slash, and may lack the suffix if that leaves no doubt."""
-    if odd := next((name for name in (row.name, row.label) if CONTROL.search(name)), None):
-        raise Fault(row.where, f"the name {odd} holds characters that cannot be printed; rename it")
+    if odd := next((name for name in (row.name, row.label) if reading.CONTROL.search(name)), None):
+        raise reading.Fault(row.where, f"the name {odd} holds characters that cannot be printed; rename it")
     name = row.name.replace("\\", "/")
     paths = [Path(os.path.normpath(place / name)) for place in row.places]
-    if _DRIVE.match(name) or not all(path.is_relative_to(folder) for path in paths):
-        raise Fault(row.where, f"the picture {row.name} leaves the folder {folder}")
+    if re.match("[A-Za-z]:", name) or not all(path.is_relative_to(folder) for path in paths):
+        raise reading.Fault(row.where, f"the picture {row.name} leaves the folder {folder}")
     for path in paths:
         if os.path.isfile(path):  # noqa: PTH113 (pathlib's raises for a name that is too long)
             return path
         if alike := listed(path.parent).get(path.name, []):
             if len(alike) > 1:
-                raise Fault(row.where, f"the picture {row.name} may be {' or '.join(alike)}; write its suffix")
+                raise reading.Fault(row.where, f"the picture {row.name} may be {' or '.join(alike)}; write its suffix")
             return path.with_name(alike[0])
     if no_file := next(filter(os.path.lexists, paths), None):  # pictures.py says what it is
         return no_file
-    raise Fault(row.where, f"there is no picture {paths[0]}")
+    raise reading.Fault(row.where, f"there is no picture {paths[0]}")
 
 
 def _by_stem(folder: Path) -> dict[str, list[str]]:
-    """The names of a folder's pictures, by their stems."""
     names: dict[str, list[str]] = {}
     with suppress(OSError, ValueError):
         for path in sorted(folder.iterdir()):
@@ -98,45 +95,47 @@ def _by_stem(folder: Path) -> dict[str, list[str]]:
 
 
 def _own_parts(
-    folder: Path, own: Sequence[Path], located: Sequence[Located | Fault]
-) -> tuple[dict[Path, str | None], list[Fault]]:
+    folder: Path, own: Sequence[Path], located: Sequence[Located | reading.Fault]
+) -> tuple[dict[Path, str | None], list[reading.Fault]]:
     """By picture: its part in a split of one's own, which may name it in any way that leaves no doubt."""
     named: dict[str, set[Path]] = defaultdict(set)
-    rows = [item for item in located if not isinstance(item, Fault)]
+    rows = [item for item in located if not isinstance(item, reading.Fault)]
     for row, path in rows:
         for name in (row.name, path.name, path.stem, path.relative_to(folder).as_posix()):
             named[name].add(path)
-    stated: dict[Path, Row] = {}
+    stated: dict[Path, reading.Row] = {}
 
-    def take(row: Row) -> list[Fault]:
+    def take(row: reading.Row) -> list[reading.Fault]:
         paths = sorted(named.get(row.name, ()))
         if len(paths) > 1:
-            raise Fault(row.where, f"the picture {row.name} may be {' or '.join(map(str, paths))}; write its folder")
+            raise reading.Fault(
+                row.where, f"the picture {row.name} may be {' or '.join(map(str, paths))}; write its folder"
+            )
         if not paths and len(rows) == len(located):  # else a row at fault may name it
-            raise Fault(row.where, f"no annotation names the picture {row.name}")
+            raise reading.Fault(row.where, f"no annotation names the picture {row.name}")
         for path in paths:
             if path in stated:
-                raise Fault(row.where, f"{row.name} is in {stated[path].where} already")
+                raise reading.Fault(row.where, f"{row.name} is in {stated[path].where} already")
             stated[path] = row
         return []
 
-    faults = list(each(tables.rows(folder, own), take))
+    faults = list(reading.each(tables.rows(folder, own), take))
     return {path: row.part for path, row in stated.items()}, faults
 
 
 def _gather(
-    located: Iterable[Located | Fault],
+    located: Iterable[Located | reading.Fault],
     pictures: Mapping[Path, Picture | Unreadable],
     parts: Mapping[Path, str | None],
     objects: str,
-    faults: list[Fault],
+    faults: list[reading.Fault],
 ) -> tuple[list[list[Frame]], tuple[Path, ...]]:
     """Pictures without a fault, each as the frames of its objects, and those without objects. Adds to `faults`."""
     frames: dict[Path, list[Frame]] = defaultdict(list)
     unlabelled: dict[Path, str] = {}
     bad: set[Path] = set()
     for item in located:
-        if isinstance(item, Fault):
+        if isinstance(item, reading.Fault):
             faults.append(item)
             continue
         row, path = item
@@ -144,37 +143,39 @@ def _gather(
         try:
             if isinstance(picture, Unreadable):
                 if path not in bad:
-                    raise Fault(row.where, f"{path} {picture}")
+                    raise reading.Fault(row.where, f"{path} {picture}")
             elif row.box is not None:
-                frame = row.frame(picture, parts.get(path, row.part))
+                frame = row.frame(picture, row.box, parts.get(path, row.part))
                 frames[path].append(frame)
                 for earlier in frames[path][:-1]:
                     _compare(frame, earlier, objects)
             elif path in unlabelled:
-                raise Fault(row.where, f"{path.name} is in {unlabelled[path]} already")
+                raise reading.Fault(row.where, f"{path.name} is in {unlabelled[path]} already")
             else:
                 unlabelled[path] = row.where
-        except Fault as fault:
+        except reading.Fault as fault:
             faults.append(fault)
             bad.add(path)
-    good = [several for path, several in frames.items() if path not in bad]
-    return good, tuple(path for path in unlabelled if path not in bad)
+    return (
+        [several for path, several in frames.items() if path not in bad],
+        tuple(path for path in unlabelled if path not in bad),
+    )
 
 
 def _compare(frame: Frame, earlier: Frame, objects: str) -> None:
     """Fault if two objects of a picture break a rule."""
     name, where = frame.path.name, earlier.where
     if (earlier.label, earlier.box) == (frame.label, frame.box):
-        raise Fault(frame.where, f"the same object of {name} is in {where} already")
+        raise reading.Fault(frame.where, f"the same object of {name} is in {where} already")
     if earlier.part != frame.part:
-        raise Fault(frame.where, f"{name} is of the part {frame.part}, and of {earlier.part} in {where}")
+        raise reading.Fault(frame.where, f"{name} is of the part {frame.part}, and of {earlier.part} in {where}")
     if objects == "error":
-        rule = f"a second object in {name}, after that in {where}; --objects largest takes the largest"
-        raise Fault(frame.where, rule)
+        raise reading.Fault(
+            frame.where, f"a second object in {name}, after that in {where}; --objects largest takes the largest"
+        )
 
 
 def _warnings(frames: Sequence[Sequence[Frame]], tests: int, objects: str) -> tuple[str, ...]:
-    """What a person should know of frames that are good."""
     pictures = [several[0].picture for several in frames]
     modes = Counter(picture.mode for picture in pictures if picture.mode != "RGB")
     fate = "these are left out" if objects == "skip" else "the largest box of each is used"

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Box = tuple[int, int, int, int]
-Array = NDArray[np.floating[Any]]
+Array = np.typing.NDArray[np.floating[Any]]
 
 CLASSES = ("f16", "cougar", "chinook", "ah64", "f15", "seahawk")
 
@@ -142,9 +141,11 @@ def write(folder: Path, labelled: int = 192, unlabelled: int = 12, seed: int = 3
             frame.save(draft / "images" / name, quality=90)
             rows.append((name, label, *box))
         order = np.random.default_rng(seed).permutation(labelled)
-        train = [("filename", "class", "xmin", "ymin", "xmax", "ymax"), *(rows[i] for i in order)]
-        test = [("filename",), *(row[:1] for row in rows[labelled:])]
-        for name, table in ("train.csv", train), ("test.csv", test):
+        tables = {
+            "train.csv": [("filename", "class", "xmin", "ymin", "xmax", "ymax"), *(rows[i] for i in order)],
+            "test.csv": [("filename",), *(row[:1] for row in rows[labelled:])],
+        }
+        for name, table in tables.items():
             with (draft / name).open("w", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(table)
         try:
@@ -194,7 +195,10 @@ def _aircraft(label: str, rng: np.random.Generator, size: tuple[int, int]) -> tu
     scale = min(rng.uniform(*WIDTHS) * size[0] / extent[0], 0.9 * size[1] / extent[1])
     width, height = (int(side) + 2 for side in scale * extent)
 
-    paint = rng.uniform(0.8, 1.1) * _paint(label, rng) + rng.normal(0, 5, 3)
+    light = rng.uniform(0.8, 1.1)
+    # Most aircraft of a type wear the same paint, as they do in an air force; the others wear any.
+    worn = CLASSES.index(label) if rng.random() < 0.85 else rng.integers(len(PAINTS))
+    paint = light * np.array(PAINTS[worn]) + rng.normal(0, 5, 3)
     inks = INKS | {tone: tuple((share * paint).clip(0, 255).astype(int).tolist()) for tone, share in SHARES.items()}
     sprite = Image.new("RGBA", (ZOOM * width, ZOOM * height))
     pen = ImageDraw.Draw(sprite)
@@ -202,12 +206,6 @@ def _aircraft(label: str, rng: np.random.Generator, size: tuple[int, int]) -> tu
         pen.polygon((ZOOM * (scale * (points - origin) + 0.5)).ravel().tolist(), fill=inks[tone])
     place = int(rng.integers(size[0] - width + 1)), int(rng.integers(size[1] - height + 1))
     return _shaded(sprite.reduce(ZOOM), rng), place
-
-
-def _paint(label: str, rng: np.random.Generator) -> Array:
-    """Most aircraft of a type wear the same paint, as they do in an air force; the others wear any."""
-    worn = CLASSES.index(label) if rng.random() < 0.85 else rng.integers(len(PAINTS))
-    return np.asarray(PAINTS[worn], np.float64)
 
 
 def _outlines(drawing: str, rng: np.random.Generator) -> Iterator[tuple[str, Array]]:

@@ -29,9 +29,8 @@ def split(frames: Sequence[Frame], kind: str = KINDS[0]) -> Split:
         )
     train, val = {"stratified": _stratified, "grouped": _grouped, "file": _stated}[kind](frames, classes)
     trained = {frame.label for frame in train}
-    for frame in val:
-        if frame.label not in trained:
-            raise MilairError(f"class '{frame.label}' has validation frames only; it needs training frames as well")
+    if untrained := next((frame.label for frame in val if frame.label not in trained), None):
+        raise MilairError(f"class '{untrained}' has validation frames only; it needs training frames as well")
     return Split(tuple(train), tuple(val))
 
 
@@ -45,8 +44,7 @@ def identity(frames: Sequence[Frame], kind: str) -> dict[str, Any]:
     if kind == "file":
         named = sorted(f"{frame.path.name}|{frame.part}" for frame in frames)
         return {"kind": kind, "fingerprint": hashlib.sha256("\n".join(named).encode()).hexdigest()[:16]}
-    drawn = {"share": SHARE, "seed": SEED}
-    return drawn | ({"kind": kind, "alike": duplicates.ALIKE} if kind == "grouped" else {})
+    return {"share": SHARE, "seed": SEED} | ({"kind": kind, "alike": duplicates.ALIKE} if kind == "grouped" else {})
 
 
 def describe(halves: Split, stored: Mapping[str, Any]) -> str:
@@ -68,11 +66,11 @@ def _stratified(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[Sequen
     from sklearn.model_selection import train_test_split
 
     counts = Counter(frame.label for frame in frames)
-    for name, count in sorted(counts.items()):
-        if count < 2:
-            raise MilairError(f"class '{name}' has {count} frame; a stratified split needs at least 2 of each class")
-    ids = [classes.index(frame.label) for frame in frames]
-    train, val = train_test_split(frames, test_size=SHARE, random_state=SEED, stratify=ids)
+    if rare := sorted(name for name in classes if counts[name] < 2):
+        raise MilairError(f"class '{rare[0]}' has 1 frame; a stratified split needs at least 2 of each class")
+    train, val = train_test_split(
+        frames, test_size=SHARE, random_state=SEED, stratify=[classes.index(frame.label) for frame in frames]
+    )
     if missing := [name for name in classes if name not in {frame.label for frame in val}]:
         raise MilairError(
             f"class '{missing[0]}' has {counts[missing[0]]} frames, too few for one of them to fall into validation"
@@ -85,11 +83,10 @@ def _grouped(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[Sequence[
 
     ids, groups, folds = [classes.index(frame.label) for frame in frames], duplicates.groups(frames), round(1 / SHARE)
     several = Counter(number for number, _ in set(zip(ids, groups, strict=True)))
-    for number, name in enumerate(classes):
-        if several[number] < 2:
-            raise MilairError(
-                f"the frames of class '{name}' are all near-duplicates of each other: they cannot be split"
-            )
+    if alike := [name for number, name in enumerate(classes) if several[number] < 2]:
+        raise MilairError(
+            f"the frames of class '{alike[0]}' are all near-duplicates of each other: they cannot be split"
+        )
     if ids.count(0) < folds:  # of the most frequent class
         raise MilairError(f"class '{classes[0]}' has {ids.count(0)} frames; a grouped split needs {folds} of one class")
     with warnings.catch_warnings():
@@ -100,12 +97,11 @@ def _grouped(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[Sequence[
 
 
 def _stated(frames: Sequence[Frame], _: Sequence[str]) -> tuple[Sequence[Frame], Sequence[Frame]]:
-    for frame in frames:
-        if frame.part not in (TRAIN, VALIDATION):
-            raise MilairError(
-                f"--split file: nothing says whether {frame.path.name} is a training or a validation frame; labels "
-                f"may say so, or a {SPLIT} (filename,split) beside them"
-            )
+    if unstated := next((frame.path.name for frame in frames if frame.part not in (TRAIN, VALIDATION)), None):
+        raise MilairError(
+            f"--split file: nothing says whether {unstated} is a training or a validation frame; labels may say so, "
+            f"or a {SPLIT} (filename,split) beside them"
+        )
     train, val = ([frame for frame in frames if frame.part == part] for part in (TRAIN, VALIDATION))
     if not train or not val:
         raise MilairError(f"--split file: all frames are {frames[0].part} frames; a search needs both kinds")

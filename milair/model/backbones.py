@@ -15,7 +15,6 @@ from typing import Any, Self
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from milair.errors import MilairError, first_line
 from milair.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -63,7 +62,7 @@ class _Rescale(nn.Module):
         return torch.stack(scaled, dim=1)
 
 
-class _WithoutNumbers(TorchFunctionMode):
+class _WithoutNumbers(torch.overrides.TorchFunctionMode):
     """Layers built in here have no memory, only shapes (torch's meta device): to be loaded, or counted.
 
     A VGG draws 120 million numbers for a classifier that is then cut off. `torch.device("meta")` would do, but a

@@ -11,16 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from milair.boxes import to_pixels
 from milair.errors import MilairError, first_line
 from milair.model import backbones
-from milair.model.backbones import Backbone
 from milair.model.heads import Heads, on_meta
 from milair.model.preprocessing import AnyPicture, Preprocessing, opened
 from milair.recipe import Recipe
@@ -45,7 +42,12 @@ class Detector(nn.Module):
     in shares."""
 
     def __init__(
-        self, preprocessing: Preprocessing, backbone: Backbone, heads: Heads, recipe: Recipe, classes: Sequence[str]
+        self,
+        preprocessing: Preprocessing,
+        backbone: backbones.Backbone,
+        heads: Heads,
+        recipe: Recipe,
+        classes: Sequence[str],
     ) -> None:
         super().__init__()
         self.preprocessing, self.backbone, self.heads = preprocessing, backbone, heads
@@ -78,18 +80,17 @@ def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
     """Write a checkpoint; `about` is stored beside what the model needs. MilairError leaves an old one as it was.
 
     The JSON comes last and makes it complete."""
-    preprocessing = detector.preprocessing
     values = {
         "format": FORMAT,
         "recipe": detector.recipe.to_json(),
-        "classes": list(detector.classes),
+        "classes": detector.classes,
         "preprocessing": {
             "channels": "RGB",
-            "size": list(preprocessing.size),
+            "size": detector.preprocessing.size,
             "resize": "bilinear, aspect not kept",
             "range": [0, 1],
-            "mean": list(preprocessing.mean),
-            "std": list(preprocessing.std),
+            "mean": detector.preprocessing.mean,
+            "std": detector.preprocessing.std,
         },
         **about,
     }
@@ -97,7 +98,9 @@ def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
     beside = [folder / f".{name}.{os.getpid()}" for name in _FILES]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, content in zip(beside, (serialise(tensors), json.dumps(values, indent=2).encode()), strict=True):
+        for file, content in zip(
+            beside, (safetensors.torch.save(tensors), json.dumps(values, indent=2).encode()), strict=True
+        ):
             file.write_bytes(content)
         (folder / "model.json").unlink(missing_ok=True)
         for file, name in zip(beside, _FILES, strict=True):
@@ -121,8 +124,10 @@ def load(folder: Path, device: torch.device) -> Detector:
         backbone = backbones.without_numbers(recipe.backbone, recipe.pooling)
         detector = Detector(Preprocessing(size, mean, std), backbone, on_meta(recipe, len(classes)), recipe, classes)
         # Copies, aligned as new layers are: as they lie in the file, the same numbers may add up to others.
-        tensors = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
+        tensors = {
+            name: tensor.clone() for name, tensor in safetensors.torch.load_file(folder / "model.safetensors").items()
+        }
         detector.load_state_dict(tensors, strict=True, assign=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise MilairError(f"{folder}: not a whole checkpoint ({first_line(error)})") from error
     return detector.to(device).eval()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +29,9 @@ class Heads(nn.Module):
         # The first boxes lie about the centre, from 27% to 73% (sigmoid(±1)), where they overlap nearly every object.
         # From a start at one point, half of the pictures learn their corners swapped; between those and the others lie
         # boxes of no size, and the boxes of linear heads lose 0.08 of IoU.
-        last = [layer for layer in self.reg_head if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-        assert last.bias is not None
+        *_, bias = self.reg_head.parameters()
         with torch.no_grad():
-            last.bias += torch.tensor([-1.0, -1.0, 1.0, 1.0])
+            bias.add_(torch.tensor([-1.0, -1.0, 1.0, 1.0]))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         corners = self.reg_head(features).sigmoid()
@@ -42,18 +42,21 @@ class Heads(nn.Module):
 
 def build(head: Head, shape: Sequence[int], outputs: int) -> nn.Sequential:
     """The document's layers, in its order, on features of `shape` (channels, rows, columns)."""
-    layers: list[nn.Module] = []
     if isinstance(head, ConvHead):
-        inputs = shape[0]
-        for _ in range(head.blocks):
-            layers += [nn.Conv2d(inputs, head.filters, 3, padding=1), nn.BatchNorm2d(head.filters), nn.ReLU()]
-            inputs = head.filters
-        return nn.Sequential(*layers, nn.Conv2d(inputs, outputs, 1), MaxOverMap())
-    inputs = math.prod(shape)
-    for width in head.sizes:
-        layers += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU()]
-        inputs = width
-    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), *layers, nn.Linear(inputs, outputs))
+        widths = [shape[0], *[head.filters] * head.blocks]
+        blocks = [
+            layer
+            for inputs, filters in pairwise(widths)
+            for layer in (nn.Conv2d(inputs, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU())
+        ]
+        return nn.Sequential(*blocks, nn.Conv2d(widths[-1], outputs, 1), MaxOverMap())
+    widths = [math.prod(shape), *head.sizes]
+    layers = [
+        layer
+        for inputs, width in pairwise(widths)
+        for layer in (nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU())
+    ]
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), *layers, nn.Linear(widths[-1], outputs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from milair.errors import MilairError, OutsideError
 from milair.frames.pictures import Picture, Unreadable, open_rgb
@@ -17,7 +15,7 @@ from milair.frames.pictures import Picture, Unreadable, open_rgb
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LEAST_STD = 1 / 255  # of a channel that is the same everywhere, as in false-colour frames
 
-AnyPicture = Picture | Path | str | Image.Image | NDArray[np.uint8]  # an array is [height, width, 3], RGB
+AnyPicture = Picture | Path | str | Image.Image | np.typing.NDArray[np.uint8]  # an array is [height, width, 3], RGB
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +26,15 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN  # per channel, of pictures in 0–1
     std: tuple[float, ...] = IMAGENET_STD
 
-    def decode(self, picture: AnyPicture) -> Tensor:
+    def decode(self, picture: AnyPicture) -> torch.Tensor:
         """uint8 [3, height, width], resized without keeping the aspect. Errors are those of `opened`."""
         return self.resize(opened(picture))
 
-    def resize(self, shown: Image.Image) -> Tensor:
+    def resize(self, shown: Image.Image) -> torch.Tensor:
         """uint8 [3, height, width] of a picture that is upright and RGB."""
         return torch.from_numpy(np.array(shown.resize(self.size, Image.Resampling.BILINEAR))).permute(2, 0, 1)
 
-    def normalise(self, pictures: Tensor) -> Tensor:
+    def normalise(self, pictures: torch.Tensor) -> torch.Tensor:
         """Pictures [n, 3, height, width] in 0–1, scaled per channel."""
         return (pictures - pictures.new_tensor(self.mean)[:, None, None]) / pictures.new_tensor(self.std)[:, None, None]
 

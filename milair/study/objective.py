@@ -31,7 +31,7 @@ class Objective:
     """objective(trial) -> score, from 0 to 1: (mean IoU + accuracy) / 2 at the epoch of the lowest validation loss."""
 
     session: Session
-    trainer: Any = None  # of training/trainer.py; a search has workers for that
+    trainer: Any = None  # of training/in_process.py; a search has workers for that
     writes: Callable[[], object] = lambda: None  # called before a report; what it raises ends the trial
     _busy: Lock = field(default_factory=Lock, repr=False)
 

@@ -16,8 +16,8 @@ from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
 from milair.study.session import Session
 from milair.training import devices
+from milair.training.in_process import Trainer
 from milair.training.train import new_heads, train
-from milair.training.trainer import Trainer
 from milair.training.values import Epoch, Metrics
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import optuna
 from platformdirs import user_cache_path
 
-from milair.features.quota import QUOTA
+from milair.features import QUOTA
 from milair.frames import OBJECTS, sample
 from milair.frames.frame import Frames, Split, label_difference, label_rows
 from milair.frames.read import read

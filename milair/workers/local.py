@@ -144,7 +144,7 @@ class Workers:
             process.send(Start(self.inputs, self.devices[name], self.threads))
 
     def _died(self, name: str) -> Died:
-        died = f"worker {name} died ({self.processes[name].end()})"
+        died = f"worker {name} died ({self.processes.pop(name).end()})"
         self.deaths[name] += 1
         if self.deaths[name] > RESTARTS:
             raise MilairError(f"{died}, {self.deaths[name]} times without finishing a trial")

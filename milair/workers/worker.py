@@ -43,7 +43,7 @@ class Worker:
         import torch
 
         from milair.training import devices
-        from milair.training.trainer import Trainer
+        from milair.training.in_process import Trainer
 
         pipe, start, trainer = self.pipe, self.inbox.get(), None
         assert isinstance(start, Start)

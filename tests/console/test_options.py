@@ -8,7 +8,7 @@ from optuna.pruners import MedianPruner
 
 from milair import search
 from milair.console.options import parser, place_options, program
-from milair.features.quota import QUOTA
+from milair.features import QUOTA
 from milair.frames import KINDS, OBJECTS
 from milair.study import PRUNERS, SAMPLERS, pruners
 

@@ -89,7 +89,7 @@ def test_a_search_whose_connection_is_cut_tells_nothing_and_the_next_one_finishe
     with place.search(*TWO, *LONG, "--trials", "4") as search:
         assert until(lambda: a_trial_is_finished_and_another_runs(place) or search.over)
         assert lock.is_held(place.study())
-        holder = "application_name LIKE 'milair tiny@frames on %'"
+        holder = "application_name ~ '^milair tiny@frames on '"
         server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {holder}")
         before = place.trials()
         assert_one_line(search, "the connection that holds the study is lost")

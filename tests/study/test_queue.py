@@ -1,13 +1,14 @@
 """The loop of a search, with workers that answer at once: exact totals, and every trial that cannot be finished."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from milair.errors import MilairError, OutsideError
@@ -61,7 +62,7 @@ class Lines:
 def run(study: optuna.Study, score: Score, goal: int = 1, pool: Pool | None = None) -> tuple[str, list[str]]:
     """A search whose trials are scored by a function: what ended it, and what it said."""
 
-    def steps(trial: optuna.Trial) -> Iterator[Any]:
+    def steps(trial: optuna.Trial) -> Generator[Recipe, Any, float]:
         yield Recipe()
         return score(trial)
 
@@ -143,14 +144,14 @@ def test_a_trial_that_another_program_took_first_is_its_own(
 ) -> None:
     study.enqueue_trial({"x": 3})
     study.enqueue_trial({"x": 4})
-    sign, theirs = storage.RDBStorage.set_trial_user_attr, []
+    sign, theirs = RDBStorage.set_trial_user_attr, list[optuna.Trial]()
 
     def faster(self: Any, number: int, name: str, value: Any) -> None:
         if not theirs:
             theirs.append(study.ask())
         sign(self, number, name, value)
 
-    monkeypatch.setattr(storage.RDBStorage, "set_trial_user_attr", faster)
+    monkeypatch.setattr(RDBStorage, "set_trial_user_attr", faster)
     run(study, x)
     assert [(trial.state.name, trial.value) for trial in study.trials] == [("RUNNING", None), ("COMPLETE", 4.0)]
     run(study, x, 2)  # whose start puts back what searches left

@@ -90,9 +90,8 @@ def test_a_seed_gives_the_same_study_even_when_it_is_killed_on_its_way(tmp_path:
 JUDGED = """
 import os, sys
 import optuna
-from milair import api
 from milair.search import main
-from milair.study import storage
+from milair.study import pruners, storage
 
 class Pruner(optuna.pruners.MedianPruner):
     deadly = False
@@ -108,7 +107,7 @@ def run(name, *more, deadly=False):
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
-    api.pruner_by_name = lambda *_: Pruner(n_startup_trials=1, n_warmup_steps=10)
+    pruners.pruner = lambda *_: Pruner(n_startup_trials=1, n_warmup_steps=10)
     Pruner.deadly = deadly
     os._exit(main([*options, "--name", name, *more]))
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from milair.errors import MilairError
-from milair.frames.readers import coco, tables, voc, yolo
-from milair.frames.readers.rows import CONTROL, Fault, Rows
+from milair.frames.readers import coco, reading, tables, voc, yolo
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class Layout:
 
     name: str
     files: Callable[[Path], Sequence[Path]]  # all that are read, those with labels first
-    rows: Callable[[Path, Sequence[Path]], Rows]
+    rows: Callable[[Path, Sequence[Path]], reading.Rows]
 
 
 LAYOUTS = (  # the first that fits is read
@@ -36,8 +35,8 @@ def find(folder: Path) -> list[tuple[Layout, Sequence[Path]]]:
     """The layouts that a folder has, with their files; the first is to be read. MilairError if it has none."""
     if not folder.is_dir():
         raise MilairError(f"{folder}: there is no such folder")
-    if CONTROL.search(str(folder)):
-        raise Fault(folder, "a name with characters that cannot be printed; rename the folder")
+    if reading.CONTROL.search(str(folder)):
+        raise reading.Fault(folder, "a name with characters that cannot be printed; rename the folder")
     layouts = [(layout, files) for layout in LAYOUTS if (files := layout.files(folder))]
     if not layouts:
         raise MilairError(

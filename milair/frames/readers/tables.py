@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from milair.frames.readers.rows import (
+from milair.frames.readers.reading import (
     Fault,
     Row,
     Rows,
@@ -48,11 +48,9 @@ def split_files(folder: Path) -> list[Path]:
 
 def single_files(folder: Path) -> list[Path]:
     """All CSV files of a folder in which one has the columns of a table for one picture."""
-    for place in (folder, *(folder / name for name in ("annotations", "labels", "dataset"))):
-        files = [file for file in sorted(place.glob("*.csv")) if file.name not in _COLUMNS]
-        if any(holds(file, *_SIZED) for file in files):
-            return files
-    return []
+    places = (folder, *(folder / name for name in ("annotations", "labels", "dataset")))
+    tables = ([file for file in sorted(place.glob("*.csv")) if file.name not in _COLUMNS] for place in places)
+    return next((files for files in tables if any(holds(file, *_SIZED) for file in files)), [])
 
 
 def rows(folder: Path, files: Sequence[Path]) -> Rows:
@@ -61,7 +59,6 @@ def rows(folder: Path, files: Sequence[Path]) -> Rows:
 
 
 def _table(file: Path, places: tuple[Path, ...]) -> Rows:
-    """Fault if a column is missing."""
     columns, lines = _COLUMNS.get(file.name, _SIZED), _lines(file)
     top, names = next(lines, (f"{file}, row 1", []))
     header = [name.strip() for name in names]

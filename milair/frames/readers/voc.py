@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from milair.frames.readers import rows as reading
-from milair.frames.readers.rows import Fault, Row, Rows, box, each, part
-from milair.frames.readers.tables import BOX
+from milair.frames.readers import reading, tables
 
 
 def files(folder: Path) -> list[Path]:
@@ -22,43 +20,45 @@ def files(folder: Path) -> list[Path]:
     return documents and [*documents, *(file for listed in lists for file in reading.there(listed))]
 
 
-def rows(folder: Path, files: Sequence[Path]) -> Rows:
+def rows(folder: Path, files: Sequence[Path]) -> reading.Rows:
     documents, parts = [file for file in files if file.suffix == ".xml"], dict[str, str | None]()
-    yield from each(files[len(documents) :], lambda file: _parts(file, parts))
-    named = {file.stem for file in documents}
-    for row in each(
-        documents, lambda file: _objects(file, folder, parts.get(file.stem) or reading.part_of(file, folder))
-    ):
-        if isinstance(row, Row):
-            named.add(Path(row.name).stem)
-        yield row
+    yield from reading.each(files[len(documents) :], lambda file: _parts(file, parts))
+    objects = list(
+        reading.each(
+            documents, lambda file: _objects(file, folder, parts.get(file.stem) or reading.part_of(file, folder))
+        )
+    )
+    yield from objects
+    names = {Path(row.name).stem for row in objects if isinstance(row, reading.Row)}
+    named = names | {file.stem for file in documents}
     yield from reading.unnamed(reading.picture_places(folder, *(file.parent for file in documents)), named)
 
 
-def _parts(file: Path, parts: dict[str, str | None]) -> Rows:
+def _parts(file: Path, parts: dict[str, str | None]) -> reading.Rows:
     """Adds the pictures of a list to `parts`; a Fault for one that is in another part already."""
-    its_part = part(file.stem)
+    its_part = reading.part(file.stem)
     for number, line in enumerate(reading.text(file).splitlines(), 1):
         for stem in line.split()[:1]:
             if parts.setdefault(stem, its_part) != its_part:
-                rule = f"{stem} is of the part {its_part}, and of {parts[stem]} elsewhere"
-                yield Fault(f"{file}, row {number}", rule)
+                yield reading.Fault(
+                    f"{file}, row {number}", f"{stem} is of the part {its_part}, and of {parts[stem]} elsewhere"
+                )
 
 
-def _objects(file: Path, folder: Path, its_part: str | None) -> Rows:
+def _objects(file: Path, folder: Path, its_part: str | None) -> reading.Rows:
     root = reading.parsed(file, "XML", ElementTree.fromstring, reading.content(file))
     name = (root.findtext("filename") or "").strip()
     if root.tag != "annotation" or not name:
-        raise Fault(file, "not Pascal VOC: it must be an <annotation> with a <filename>")
+        raise reading.Fault(file, "not Pascal VOC: it must be an <annotation> with a <filename>")
     size = reading.size(root.findtext("size/width"), root.findtext("size/height"))
-    row = Row(str(file), name, reading.picture_places(folder, file.parent), size=size, part=its_part)
+    row = reading.Row(str(file), name, reading.picture_places(folder, file.parent), size=size, part=its_part)
     objects = [(f"{file}, object {count}", thing) for count, thing in enumerate(root.findall("object"), 1)]
-    yield from each(objects, lambda item: [_object(*item, row)]) if objects else [row]
+    yield from reading.each(objects, lambda item: [_object(*item, row)]) if objects else [row]
 
 
-def _object(where: str, thing: ElementTree.Element, row: Row) -> Row:
+def _object(where: str, thing: ElementTree.Element, row: reading.Row) -> reading.Row:
     label = (thing.findtext("name") or "").strip()
     if not label:
-        raise Fault(where, "its <name> is empty")
-    sides = [thing.findtext(f"bndbox/{side}") for side in BOX]
-    return replace(row, where=where, label=label, box=box(sides, where, f"a box is four numbers, not {sides}"))
+        raise reading.Fault(where, "its <name> is empty")
+    sides = [thing.findtext(f"bndbox/{side}") for side in tables.BOX]
+    return replace(row, where=where, label=label, box=reading.box(sides, where, f"a box is four numbers, not {sides}"))

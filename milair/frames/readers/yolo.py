@@ -6,16 +6,13 @@ place, or beside their pictures.
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import yaml
 
-from milair.frames.readers import rows as reading
-from milair.frames.readers.rows import Fault, Row, Rows, box, each, text, with_parts
+from milair.frames.readers import reading
 
 _LABELS = re.compile("^(.*/)labels(?=/|$)", re.DOTALL)
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels/classes.txt")
@@ -25,36 +22,35 @@ _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "R
 def files(folder: Path) -> list[Path]:
     """Label files, and then the file with the names of the classes, if there are any labels."""
     names = _names_file(folder)
-    places = [*with_parts(folder / "labels"), *(place / "labels" for place in with_parts(folder)[1:])]
+    places = [*reading.with_parts(folder / "labels"), *(place / "labels" for place in reading.with_parts(folder)[1:])]
     places += [folder, folder / "obj_train_data"] if names else []
     labels = [file for place in places for file in sorted(place.glob("*.txt")) if file.name not in _NO_LABELS]
     return labels and [*labels, *names]
 
 
-def rows(folder: Path, files: Sequence[Path]) -> Rows:
+def rows(folder: Path, files: Sequence[Path]) -> reading.Rows:
     """Fault if the classes have no names."""
     names = _names(folder)
     labels = [file for file in files if file not in _names_file(folder)]
-    yield from each(labels, lambda file: _objects(file, folder, names))
+    yield from reading.each(labels, lambda file: _objects(file, folder, names))
     yield from reading.unnamed(map(_pictures, labels), {file.stem for file in labels})
 
 
-def _objects(file: Path, folder: Path, names: Mapping[str, str]) -> Rows:
-    row = Row(str(file), file.stem, (_pictures(file),), shares=True, part=reading.part_of(file, folder))
-    lines = [(number, line.split()) for number, line in enumerate(text(file).splitlines(), 1) if line.strip()]
-    objects = [(f"{file}, row {number}", cells) for number, cells in lines]
-    yield from each(objects, lambda item: [_object(*item, names, row)]) if objects else [row]
+def _objects(file: Path, folder: Path, names: Mapping[str, str]) -> reading.Rows:
+    row = reading.Row(str(file), file.stem, (_pictures(file),), shares=True, part=reading.part_of(file, folder))
+    lines = enumerate(map(str.split, reading.text(file).splitlines()), 1)
+    objects = [(f"{file}, row {number}", cells) for number, cells in lines if cells]
+    yield from reading.each(objects, lambda item: [_object(*item, names, row)]) if objects else [row]
 
 
-def _object(where: str, cells: Sequence[str], names: Mapping[str, str], row: Row) -> Row:
-    said = " ".join(cells)[:60]
-    rule = f"it must be a class and four numbers (x, y, width, height), not '{said}'"
-    x, y, width, height = box(cells[1:], where, rule)
+def _object(where: str, cells: Sequence[str], names: Mapping[str, str], row: reading.Row) -> reading.Row:
+    rule = f"it must be a class and four numbers (x, y, width, height), not '{' '.join(cells)[:60]}'"
+    x, y, width, height = reading.box(cells[1:], where, rule)
     if cells[0] not in names:
         known = ", ".join(f"{number} {name}" for number, name in names.items())
-        raise Fault(where, f"class {cells[0]} is unknown; there are {known}")
-    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return replace(row, where=where, label=names[cells[0]], box=corners)
+        raise reading.Fault(where, f"class {cells[0]} is unknown; there are {known}")
+    box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return replace(row, where=where, label=names[cells[0]], box=box)
 
 
 def _pictures(file: Path) -> Path:
@@ -69,19 +65,19 @@ def _names_file(folder: Path) -> list[Path]:
 def _names(folder: Path) -> dict[str, str]:
     """The names of the classes, by their numbers, "0" and on."""
     if not (files := _names_file(folder)):
-        raise Fault(folder, f"no names of classes there: none of {', '.join(_NAMES)}")
+        raise reading.Fault(folder, f"no names of classes there: none of {', '.join(_NAMES)}")
     (file,) = files
-    data = text(file)
+    data = reading.text(file)
     names: object = data.rstrip().splitlines()  # an empty line between them would shift their numbers
     if file.suffix in (".yaml", ".yml"):
-        loader = partial(yaml.load, Loader=yaml.BaseLoader)  # all as text: a class may be called no, or 2024
-        document = reading.parsed(file, "YAML", loader, data)
+        # All as text: a class may be called no, or 2024.
+        document = reading.parsed(file, "YAML", lambda text: yaml.load(text, yaml.BaseLoader), data)
         names = document.get("names") if isinstance(document, dict) else None
     if isinstance(names, dict):
         names = [names.get(str(number)) for number in range(len(names))]
     words = [name.strip() if isinstance(name, str) else "" for name in names] if isinstance(names, list) else []
     if not all(words) or not words:
-        raise Fault(file, "'names' must list the names of the classes, in the order of their numbers from 0")
-    if twice := next((word for word, count in Counter(words).items() if count > 1), None):
-        raise Fault(file, f"there are two classes '{twice}'")
+        raise reading.Fault(file, "'names' must list the names of the classes, in the order of their numbers from 0")
+    if twice := next((word for word in words if words.count(word) > 1), None):
+        raise reading.Fault(file, f"there are two classes '{twice}'")
     return {str(number): word for number, word in enumerate(words)}

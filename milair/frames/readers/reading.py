@@ -50,7 +50,7 @@ class Row:
     size: tuple[int, int] | None = None  # of the picture: width and height
     part: str | None = None  # TRAIN, VALIDATION or TEST
 
-    def frame(self, picture: Picture, part: str | None) -> Frame:
+    def frame(self, picture: Picture, box: Box, part: str | None) -> Frame:
         """The frame of an object in a picture. Fault if the box, or the size that is stated, is not of that picture."""
         size = f"{picture.width}x{picture.height}"
         name, stated = picture.path.name, self.size and f"{self.size[0]}x{self.size[1]}"
@@ -58,9 +58,8 @@ class Row:
             turned = picture.orientation >= 5 and stated == f"{picture.height}x{picture.width}"
             exif = f"has an EXIF orientation of {picture.orientation} and is shown as {size}; label it as it is shown"
             raise Fault(self.where, f"its size is stated as {stated}, but {name} {exif if turned else f'is {size}'}")
-        assert self.box is not None
-        shares = self.box if self.shares else to_shares(self.box, picture.width, picture.height)
-        numbers, slack = ", ".join(f"{side:g}" for side in self.box), _SLACK if self.shares else 0
+        shares = box if self.shares else to_shares(box, picture.width, picture.height)
+        numbers, slack = ", ".join(f"{side:g}" for side in box), _SLACK if self.shares else 0
         if not all(-slack <= side <= 1 + slack for side in shares):
             raise Fault(self.where, f"box ({numbers}) is outside its {size} picture {name}")
         left, top, right, bottom = (min(max(side, 0.0), 1.0) for side in shares)
@@ -162,12 +161,10 @@ def parsed(file: Path, kind: str, parse: Callable[[Any], Any], data: str | bytes
 
 def number(value: object) -> float:
     """A number, also as text; nan for anything else, and for 1_0, which float() takes for 10."""
-    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
-        return math.nan
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
+    if not (isinstance(value, bool) or (isinstance(value, str) and "_" in value)):
+        with suppress(TypeError, ValueError, OverflowError):
+            return float(value)  # type: ignore[arg-type]
+    return math.nan
 
 
 def box(values: Iterable[object], where: str, rule: str) -> Box:

@@ -1,4 +1,4 @@
-"""A trainer takes a recipe and yields what its training tells; it has never heard of a study.
+"""Training in this process: a trainer takes a recipe and yields what its training tells. It knows no study.
 
 This one trains in its own process. A worker process has one of these, and hands on what it yields.
 """
