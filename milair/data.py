@@ -25,14 +25,13 @@ def arguments() -> ArgumentParser:
 
 @command(arguments)
 def main(options: Namespace, console: Progress) -> None:
-    from milair.frames import drawing, sample, split
-    from milair.frames.read import check
+    from milair.frames import drawing, read, sample, split
     from milair.study.session import seen_pictures
 
     if options.action == "sample":
         sample.write(options.folder)
     folder, objects = options.folder.resolve(), options.objects or OBJECTS[0]
-    frames, faults = check(folder, objects, remember=seen_pictures(), progress=console.advance)
+    frames, faults = read.check(folder, objects, remember=seen_pictures(), progress=console.advance)
     console.close()
     print(*faults, *([frames.describe()] if frames.labelled else []), sep="\n")
     if faults:

@@ -27,8 +27,7 @@ def arguments() -> ArgumentParser:
 @command(arguments)
 def main(options: Namespace, console: Progress) -> None:
     from milair import api
-    from milair.frames.drawing import draw_box
-    from milair.frames.pictures import open_rgb
+    from milair.frames import drawing, pictures
 
     paths = find(options.pictures)
     targets = drawn(paths, options.draw) if options.draw else {}
@@ -38,8 +37,8 @@ def main(options: Namespace, console: Progress) -> None:
         console.say(f"{path}  {text}  {' '.join(map(str, prediction.box))}")
         rows.append([path.name, prediction.label, *prediction.box])
         if path in targets:
-            picture = open_rgb(path)
-            draw_box(picture, prediction.box, text)
+            picture = pictures.open_rgb(path)
+            drawing.draw_box(picture, prediction.box, text)
             picture.save(targets[path], quality=90)
     if options.csv:  # the competition's layout: whole pixels of the picture
         options.csv.parent.mkdir(parents=True, exist_ok=True)
