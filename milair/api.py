@@ -1,6 +1,5 @@
 """What the commands do, as functions that return values: search, retrain, report, load, predict, and an objective."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState
 
 from milair import __version__
 from milair import space as spaces_
@@ -16,10 +14,9 @@ from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.study import SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers
+from milair.study import SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers, searching
 from milair.study import storage as storages
 from milair.study.objective import Objective
-from milair.study.searching import Plan, Search
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import SAMPLE, TRAINING, most_views
 from milair.training import devices as places
@@ -72,7 +69,7 @@ def search(
     console = console or Progress()
     chosen = _space(space, spaces)
     names = places.places(devices, per_device)
-    deadline = monotonic() + (math.inf if timeout is None else timeout)
+    deadline = monotonic() + (float("inf") if timeout is None else timeout)
     threads = places.threads(len(names))
     with Workers(names, threads, debug) as workers:  # which import torch while the frames are read
         database = storages.open_storage(storage or storages.default_url(studies))
@@ -104,7 +101,9 @@ def search(
                 console.say("\n         ".join(lines))
             if numbers := queue.put_back(hold):
                 console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
-            if numbers := [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]:
+            if numbers := [
+                trial.number for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+            ]:
                 console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
             pinned = queue.queue_first(session, without["backbone"])
             if trials is None:
@@ -112,9 +111,9 @@ def search(
             study.set_user_attr(results.GOAL, trials)
             done = results.finished(study)
             console.search(done, trials, workers.names)
-            plan = Plan(trials, deadline, order, sampler == "grid")
+            plan = searching.Plan(trials, deadline, order, sampler == "grid")
             try:
-                end = Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
+                end = searching.Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
             except KeyboardInterrupt:
                 console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
                 raise
@@ -125,9 +124,8 @@ def search(
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
-    waiting = summary.waiting_for(session)
-    found = summary.summary(study, storages.shown(database.url), session.split, waiting)
-    return Result(study, session, end, found)
+    state = summary.summary(study, storages.shown(database.url), session.split, summary.waiting_for(session))
+    return Result(study, session, end, state)
 
 
 def dry_run(
@@ -204,8 +202,7 @@ def load(folder: str | Path, device: str = "auto") -> "Detector":
 
 def predict(model: "str | Path | Detector", images: Iterable[Any], device: str = "auto") -> "Iterator[Prediction]":
     """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order."""
-    detector = load(model, device) if isinstance(model, str | Path) else model
-    return detector.predict(images)
+    return (load(model, device) if isinstance(model, str | Path) else model).predict(images)
 
 
 def report(

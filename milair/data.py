@@ -3,36 +3,35 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from milair.console import options as shared
 from milair.console.command import Progress, command, leave
+from milair.console.options import FRAMES, option, parser
 from milair.errors import MilairError
 from milair.frames import OBJECTS
 
 
 def arguments() -> ArgumentParser:
-    parser = shared.parser(
+    return parser(
         "data",
         "Check labelled frames as a search would, or write the built-in sample.",
         "python -m milair.data check my/frames",
+        option("action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR"),
+        option("folder", type=Path, metavar="DIR"),
+        *FRAMES,
+        option(
+            "--draw", type=Path, metavar="OUT", help="check: write sheets of frames with boxes, and of near-duplicates"
+        ),
     )
-    add = parser.add_argument
-    add("action", choices=("check", "sample"), help="check: read DIR and say what is there; sample: write DIR")
-    add("folder", type=Path, metavar="DIR")
-    shared.add_frames(parser)
-    add("--draw", type=Path, metavar="OUT", help="check: write sheets of frames with boxes, and of near-duplicates")
-    return parser
 
 
 @command(arguments)
 def main(options: Namespace, console: Progress) -> None:
-    from milair.frames import drawing, sample, split
-    from milair.frames.read import check
+    from milair.frames import drawing, read, sample, split
     from milair.study.session import seen_pictures
 
     if options.action == "sample":
         sample.write(options.folder)
     folder, objects = options.folder.resolve(), options.objects or OBJECTS[0]
-    frames, faults = check(folder, objects, remember=seen_pictures(), progress=console.advance)
+    frames, faults = read.check(folder, objects, remember=seen_pictures(), progress=console.advance)
     console.close()
     print(*faults, *([frames.describe()] if frames.labelled else []), sep="\n")
     if faults:

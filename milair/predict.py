@@ -6,31 +6,28 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from milair.console import options as shared
 from milair.console.command import Progress, command, leave
+from milair.console.options import DEVICE, option, parser
 from milair.errors import MilairError, UsageError
 
 
 def arguments() -> ArgumentParser:
-    parser = shared.parser(
+    return parser(
         "predict",
         "Detect and classify the one object in pictures with a model that retrain saved.",
         "python -m milair.predict studies/models/heads@frames-7 my/pictures --csv submission.csv --draw drawn",
+        option("model", type=Path, metavar="MODEL", help="a folder that retrain wrote"),
+        option("pictures", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="pictures, or folders of them"),
+        option("--csv", type=Path, metavar="FILE", help="write filename,class,xmin,ymin,xmax,ymax"),
+        option("--draw", type=Path, metavar="DIR", help="write each picture with its box and class on it"),
+        DEVICE,
     )
-    add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="a folder that retrain wrote")
-    add("pictures", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="pictures, or folders of them")
-    add("--csv", type=Path, metavar="FILE", help="write filename,class,xmin,ymin,xmax,ymax")
-    add("--draw", type=Path, metavar="DIR", help="write each picture with its box and class on it")
-    shared.add_device(parser)
-    return parser
 
 
 @command(arguments)
 def main(options: Namespace, console: Progress) -> None:
     from milair import api
-    from milair.frames.drawing import draw_box
-    from milair.frames.pictures import open_rgb
+    from milair.frames import drawing, pictures
 
     paths = find(options.pictures)
     targets = drawn(paths, options.draw) if options.draw else {}
@@ -40,8 +37,8 @@ def main(options: Namespace, console: Progress) -> None:
         console.say(f"{path}  {text}  {' '.join(map(str, prediction.box))}")
         rows.append([path.name, prediction.label, *prediction.box])
         if path in targets:
-            picture = open_rgb(path)
-            draw_box(picture, prediction.box, text)
+            picture = pictures.open_rgb(path)
+            drawing.draw_box(picture, prediction.box, text)
             picture.save(targets[path], quality=90)
     if options.csv:  # the competition's layout: whole pixels of the picture
         options.csv.parent.mkdir(parents=True, exist_ok=True)

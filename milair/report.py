@@ -3,24 +3,22 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from milair.console import options as shared
 from milair.console.command import Progress, command, leave
+from milair.console.options import STORES, option, parser
 
 
 def arguments() -> ArgumentParser:
-    parser = shared.parser(
+    return parser(
         "report",
         "Write a study as one HTML page that needs no network, and as Markdown.",
         "python -m milair.report --study heads@frames",
+        option("--study", required=True, metavar="NAME", help="heads@frames, or heads if there is only one"),
+        option("--against", metavar="OTHER", help="another study on the same frames, to compare with"),
+        option("--out", type=Path, metavar="DIR", help="default: reports/NAME in --studies"),
+        option("--data", metavar="DIR", help="where the frames lie now, if they moved"),
+        option("--spaces", type=Path, metavar="DIR", help="default: search_spaces"),
+        *STORES,
     )
-    add = parser.add_argument
-    add("--study", required=True, metavar="NAME", help="heads@frames, or heads if there is only one")
-    add("--against", metavar="OTHER", help="another study on the same frames, to compare with")
-    add("--out", type=Path, metavar="DIR", help="default: reports/NAME in --studies")
-    add("--data", metavar="DIR", help="where the frames lie now, if they moved")
-    add("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    shared.add_studies(parser)
-    return parser
 
 
 @command(arguments)

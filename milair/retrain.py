@@ -3,27 +3,27 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from milair.console import options as shared
 from milair.console.command import Progress, command, leave
+from milair.console.options import DEVICE, QUOTAS, STORES, option, parser, whole
 from milair.errors import UsageError
 
 
 def arguments() -> ArgumentParser:
-    parser = shared.parser(
+    return parser(
         "retrain",
         "Train the best trial of a study again and save the model; its metrics come out as they did in the search.",
         "python -m milair.retrain --study heads@frames --seeds 3",
+        option("--study", required=True, metavar="NAME", help="heads@frames, or heads if there is only one"),
+        option("--trial", default="best", metavar="best|N", help="default: %(default)s"),
+        option("--on", choices=("train", "all"), default="train", help="all: train on the validation frames as well"),
+        option("--seeds", type=whole(1), default=1, metavar="N", help="train N models and show the spread"),
+        option("--out", type=Path, metavar="DIR", help="default: models/NAME-TRIAL in --studies"),
+        option("--data", metavar="DIR", help="where the frames lie now, if they moved"),
+        option("--weights", metavar="W", help="where the weights lie now, if they moved: imagenet, FILE or DIR"),
+        *STORES,
+        QUOTAS,
+        DEVICE,
     )
-    add = parser.add_argument
-    add("--study", required=True, metavar="NAME", help="heads@frames, or heads if there is only one")
-    add("--trial", default="best", metavar="best|N", help="default: %(default)s")
-    add("--on", choices=("train", "all"), default="train", help="all: train on the validation frames as well")
-    add("--seeds", type=shared.whole(1), default=1, metavar="N", help="train N models and show the spread")
-    add("--out", type=Path, metavar="DIR", help="default: models/NAME-TRIAL in --studies")
-    add("--data", metavar="DIR", help="where the frames lie now, if they moved")
-    add("--weights", metavar="W", help="where the weights lie now, if they moved: imagenet, FILE or DIR")
-    shared.add_places(parser)
-    return parser
 
 
 @command(arguments)

@@ -4,41 +4,50 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from milair.console import options as shared
 from milair.console.command import Progress, command, leave
+from milair.console.options import DEVICES, FRAMES, QUOTAS, STORES, option, pairs, parser, whole
 from milair.study import PRUNERS, SAMPLE_TRIALS, SAMPLE_VIEWS, SAMPLERS, TRIALS, VIEWS
 
 
 def arguments() -> ArgumentParser:
-    parser = shared.parser(
+    return parser(
         "search",
         "Search a space for the best recipe. The same command again goes on with the study, up to --trials in all.",
         "python -m milair.search --study heads --data my/frames --trials 40",
+        option("--study", required=True, metavar="SPACE", help="a file of search_spaces/ (heads), or a path to one"),
+        option("--data", metavar="DIR", help="folder of labelled frames; default: the built-in sample"),
+        *FRAMES,
+        option("--weights", metavar="W", help="imagenet, random, FILE or DIR; default: imagenet (sample: random)"),
+        option(
+            "--trials",
+            type=whole(0),
+            metavar="N",
+            help=f"finished trials in all; default: {TRIALS} (sample: {SAMPLE_TRIALS}; a space with FIRST: all of "
+            "these)",
+        ),
+        option("--timeout", type=float, metavar="S", help="begin no trial after S seconds"),
+        option("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe"),
+        option("--only", action="append", default=[], metavar="FIELD=A,B", help="of the space's choices, only these"),
+        option("--epochs", type=whole(1), metavar="N", help="the same as --set epochs=N"),
+        option(
+            "--views",
+            type=whole(1),
+            metavar="K",
+            help=f"augmented views of a picture in the bank; default: {VIEWS} (sample: {SAMPLE_VIEWS})",
+        ),
+        option("--name", help="name of the study; default: SPACE@DATA"),
+        option("--copy-from", metavar="OLD", help="begin with the finished trials of study OLD that still fit"),
+        option("--spaces", type=Path, metavar="DIR", help="default: search_spaces"),
+        option("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default: %(default)s"),
+        option("--pruner", choices=PRUNERS, default=PRUNERS[0], help="default: %(default)s"),
+        option("--seed", type=whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s"),
+        option("--dry-run", action="store_true", help="show what would be searched, and train nothing"),
+        option("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr"),
+        *STORES,
+        QUOTAS,
+        DEVICES,
+        option("--per-device", type=whole(1), default=1, metavar="K", help="workers for each; default: %(default)s"),
     )
-    add = parser.add_argument
-    add("--study", required=True, metavar="SPACE", help="a file of search_spaces/ (heads), or a path to one")
-    add("--data", metavar="DIR", help="folder of labelled frames; default: the built-in sample")
-    shared.add_frames(parser)
-    add("--weights", metavar="W", help="imagenet, random, FILE or DIR; default: imagenet (sample: random)")
-    trials = f"finished trials in all; default: {TRIALS} (sample: {SAMPLE_TRIALS}; a space with FIRST: all of these)"
-    add("--trials", type=shared.whole(0), metavar="N", help=trials)
-    add("--timeout", type=float, metavar="S", help="begin no trial after S seconds")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe")
-    add("--only", action="append", default=[], metavar="FIELD=A,B", help="of the space's choices, only these")
-    add("--epochs", type=shared.whole(1), metavar="N", help="the same as --set epochs=N")
-    views = f"augmented views of a picture in the bank; default: {VIEWS} (sample: {SAMPLE_VIEWS})"
-    add("--views", type=shared.whole(1), metavar="K", help=views)
-    add("--name", help="name of the study; default: SPACE@DATA")
-    add("--copy-from", metavar="OLD", help="begin with the finished trials of study OLD that still fit")
-    add("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
-    add("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default: %(default)s")
-    add("--pruner", choices=PRUNERS, default=PRUNERS[0], help="default: %(default)s")
-    add("--seed", type=shared.whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s")
-    add("--dry-run", action="store_true", help="show what would be searched, and train nothing")
-    add("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr")
-    shared.add_places(parser, several=True)
-    add("--per-device", type=shared.whole(1), default=1, metavar="K", help="workers for each; default: %(default)s")
-    return parser
 
 
 @command(arguments)
@@ -47,10 +56,10 @@ def main(options: Namespace, console: Progress) -> None:
     from milair.console import summary
 
     words = vars(options).copy()
-    words["overrides"] = shared.pairs("--set", words.pop("set"))
+    words["overrides"] = pairs("--set", words.pop("set"))
     if epochs := words.pop("epochs"):
         words["overrides"]["epochs"] = str(epochs)
-    words["only"] = {name: text.split(",") for name, text in shared.pairs("--only", words["only"]).items()}
+    words["only"] = {name: text.split(",") for name, text in pairs("--only", words["only"]).items()}
     _, dry_run, space = (words.pop(name) for name in ("json", "dry_run", "study"))
     if dry_run:
         console.say(api.dry_run(space, console, **words))

@@ -21,18 +21,19 @@ def costs(session: Session, trainer: Trainer, seed: int) -> str:
     recipe, classes = session.recipe(space(trial)), len(session.frames.classes)
     size, training = heads.size(recipe, classes), heads.training_bytes(recipe, classes)
     seconds = _epoch_seconds(recipe, trainer)
-    lines = [
-        *("", space.question, "", "dimensions", *dimensions(space.dimensions()), "", "one recipe of it"),
-        *(f"  {name:<18} {value}" for name, value in recipe.to_json().items()),
-        "",
-        "its cost",
-        f"  {'parameters':<18} {size.total:,} of which {size.trainable:,} are trained ({size.megabytes:.1f} MB)",
-        f"  {'memory':<18} {trainer.bank_bytes(recipe) / 1e6:.0f} MB of features, "
-        f"{training / 1e6:.0f} MB to train the heads",
-        f"  {'time':<18} {seconds:.2f} s an epoch on {trainer.device}: "
-        f"{duration(seconds * recipe.epochs)} for {recipe.epochs}, less where patience or pruning ends it",
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *("", space.question, "", "dimensions", *dimensions(space.dimensions()), "", "one recipe of it"),
+            *(f"  {name:<18} {value}" for name, value in recipe.to_json().items()),
+            "",
+            "its cost",
+            f"  {'parameters':<18} {size.total:,} of which {size.trainable:,} are trained ({size.megabytes:.1f} MB)",
+            f"  {'memory':<18} {trainer.bank_bytes(recipe) / 1e6:.0f} MB of features, "
+            f"{training / 1e6:.0f} MB to train the heads",
+            f"  {'time':<18} {seconds:.2f} s an epoch on {trainer.device}: "
+            f"{duration(seconds * recipe.epochs)} for {recipe.epochs}, less where patience or pruning ends it",
+        ]
+    )
 
 
 def _epoch_seconds(recipe: Recipe, trainer: Trainer) -> float:

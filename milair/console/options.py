@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from milair import __version__
 from milair.errors import UsageError
@@ -13,66 +14,66 @@ from milair.frames import KINDS, OBJECTS
 
 STUDIES = Path("studies")
 AUTO = "auto"
+Option = tuple[tuple[str, ...], dict[str, Any]]
 
 
-def parser(command: str, description: str, example: str) -> ArgumentParser:
-    """A parser with the options of every command; its help ends with an example."""
+def option(*names: str, **settings: Any) -> Option:
+    """What argparse's `add_argument` takes: a value, so that several parsers may have it."""
+    return names, settings
+
+
+STORES = (  # where studies and features are kept
+    option("--studies", type=Path, default=STUDIES, metavar="DIR", help="default: %(default)s"),
+    option("--storage", metavar="URL", help="SQLAlchemy URL; default: milair.db in --studies"),
+    option("--bank", type=Path, metavar="DIR", help="features kept on disk; default: the user's cache folder"),
+)
+FRAMES = (  # how they are read and split. What is left out is as in the study, else the first choice
+    option(
+        "--objects",
+        choices=OBJECTS,
+        help=f"of a frame with several objects take the largest, skip the frame, or call it an error; "
+        f"default: {OBJECTS[0]}",
+    ),
+    option(
+        "--split",
+        choices=KINDS,
+        help=f"by class; by class with near-duplicates on one side; as the data say; "
+        f"default: {KINDS[2]} if they say it, else {KINDS[0]}",
+    ),
+)
+QUOTAS = option(
+    "--bank-quota",
+    type=float,
+    default=QUOTA,
+    metavar="GB",
+    help="room for all banks; old ones go first; default: %(default)g",
+)
+DEVICE = option("--devices", default=AUTO, metavar="DEVICE", help="auto, cpu or cuda:N; default: %(default)s")
+DEVICES = option(
+    "--devices",
+    default=AUTO,
+    metavar="DEVICES",
+    help="auto (all GPUs, else the CPU), or names such as cuda:0,cuda:1; default: %(default)s",
+)
+
+
+def parser(command: str, description: str, example: str, *options: Option) -> ArgumentParser:
+    """A parser with these options and those of every command; its help ends with an example."""
     added = ArgumentParser(
         prog=f"python -m milair.{command}",
         description=description,
         epilog=f"example:\n  {example}",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    added.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    added.add_argument("--version", action="version", version=f"milair {__version__}")
+    added.set_defaults(bank_quota=QUOTA, devices=AUTO)  # of commands that do not compute
+    version = option("--version", action="version", version=f"milair {__version__}")
+    add(added, option("--debug", action="store_true", help="show the traceback of an error"), version, *options)
     return added
 
 
-def add_studies(parser: ArgumentParser) -> None:
-    """Where studies and features are kept."""
-    parser.add_argument("--studies", type=Path, default=STUDIES, metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--storage", metavar="URL", help="SQLAlchemy URL; default: milair.db in --studies")
-    parser.add_argument(
-        "--bank", type=Path, metavar="DIR", help="features kept on disk; default: the user's cache folder"
-    )
-    parser.set_defaults(bank_quota=QUOTA, devices=AUTO)  # of commands that do not compute
-
-
-def add_places(parser: ArgumentParser, *, several: bool = False) -> None:
-    """Where things are kept, and where they are computed: on one device, or on several."""
-    add_studies(parser)
-    parser.add_argument(
-        "--bank-quota",
-        type=float,
-        default=QUOTA,
-        metavar="GB",
-        help="room for all banks; old ones go first; default: %(default)g",
-    )
-    add_device(parser, several=several)
-
-
-def add_device(parser: ArgumentParser, *, several: bool = False) -> None:
-    """The device to compute on, or several."""
-    names = "auto (all GPUs, else the CPU), or names such as cuda:0,cuda:1" if several else "auto, cpu or cuda:N"
-    parser.add_argument(
-        "--devices", default=AUTO, metavar="DEVICES" if several else "DEVICE", help=f"{names}; default: %(default)s"
-    )
-
-
-def add_frames(parser: ArgumentParser) -> None:
-    """How frames are read and split. What is left out is as in the study, else the first choice."""
-    parser.add_argument(
-        "--objects",
-        choices=OBJECTS,
-        help=f"of a frame with several objects take the largest, skip the frame, or call it an error; "
-        f"default: {OBJECTS[0]}",
-    )
-    parser.add_argument(
-        "--split",
-        choices=KINDS,
-        help=f"by class; by class with near-duplicates on one side; as the data say; "
-        f"default: {KINDS[2]} if they say it, else {KINDS[0]}",
-    )
+def add(parser: ArgumentParser, *options: Option) -> None:
+    for names, settings in options:
+        parser.add_argument(*names, **settings)
 
 
 def place_options(options: Namespace) -> list[str]:

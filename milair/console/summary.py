@@ -133,13 +133,12 @@ def model_folder(studies: Path, study: str, trial: int) -> Path:
 
 def dimensions(domains: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What a space varies, a line each, from the JSON that studies store."""
-    lines = []
-    for name, domain in domains.items():
-        if "choices" in domain:
-            values = ", ".join(map(str, domain["choices"]))
-        else:
-            low, high = domain.get("int") or domain["float"]
-            step = f" by {domain['step']}" if domain["step"] not in (None, 1) else ""
-            values = f"{low} to {high}{step}{', log scale' if domain['log'] else ''}"
-        lines.append(f"  {name:<18} {values}")
-    return lines
+    return [f"  {name:<18} {_values(domain)}" for name, domain in domains.items()]
+
+
+def _values(domain: Mapping[str, Any]) -> str:
+    if "choices" in domain:
+        return ", ".join(map(str, domain["choices"]))
+    low, high = domain.get("int") or domain["float"]
+    step = f" by {domain['step']}" if domain["step"] not in (None, 1) else ""
+    return f"{low} to {high}{step}{', log scale' if domain['log'] else ''}"

@@ -76,8 +76,12 @@ class Evidence:
     @cached_property
     def noise(self) -> Noise:
         """Over the trainings that kept their predictions; those of the first versions did not."""
-        kept = {recipe: [trial for trial in trials if predictions(trial)] for recipe, trials in self.trials.items()}
-        return Noise({recipe: [self.outcome(trial).mean(1) for trial in trials] for recipe, trials in kept.items()})
+        return Noise(
+            {
+                recipe: [self.outcome(trial).mean(1) for trial in trials if predictions(trial)]
+                for recipe, trials in self.trials.items()
+            }
+        )
 
     @cached_property
     def rivals(self) -> list[Recipe]:

@@ -140,12 +140,13 @@ def _against(evidence: Evidence, other: Evidence, folder: Path) -> str:
             f"The best of {other.name} {words} that of {evidence.name}: {difference} ({evidence.level:.0%} interval "
             "that allows for both having been picked)."
         )
-    rows = [[name, *map(measure, both)] for name, measure in measures.items()]
     return "\n\n".join(
         [
             f"## {evidence.name} and {other.name}",
             verdict,
-            table(["", *(one.name for one in both)], rows),
+            table(
+                ["", *(one.name for one in both)], [[name, *map(measure, both)] for name, measure in measures.items()]
+            ),
             "![best score over passes](progress.svg)",
         ]
     )
@@ -157,13 +158,16 @@ def _importances(evidence: Evidence) -> str:
         return f"{title}\n\nOnly from {_ENOUGH} complete trials on; here they are {count}."
     fanova, ped_anova = evidence.importances()
     names = sorted({*fanova, *ped_anova}, key=lambda name: (-fanova.get(name, 0.0), -ped_anova.get(name, 0.0), name))
-    note = (
-        f"Shares of the differences that {count} complete trials show. fANOVA explains the score everywhere, and "
-        "leaves out parameters that some trials lack. PED-ANOVA explains what sets the best trials apart. Neither "
-        "knows the noise. Parameters that changed together, as in recipes that were not drawn, share one effect."
-    )
     rows = [[name, plain(fanova.get(name)), plain(ped_anova.get(name))] for name in names]
-    return "\n\n".join([title, note, table(["Parameter", "fANOVA", "PED-ANOVA"], rows)])
+    return "\n\n".join(
+        [
+            title,
+            f"Shares of the differences that {count} complete trials show. fANOVA explains the score everywhere, and "
+            "leaves out parameters that some trials lack. PED-ANOVA explains what sets the best trials apart. Neither "
+            "knows the noise. Parameters that changed together, as in recipes that were not drawn, share one effect.",
+            table(["Parameter", "fANOVA", "PED-ANOVA"], rows),
+        ]
+    )
 
 
 def _batch_sizes(evidence: Evidence) -> str:
@@ -182,12 +186,14 @@ def _batch_sizes(evidence: Evidence) -> str:
         [size, len(of), _span(of.ms, 2), _span(of.heads, 0), plain(of.ram.max(), 1), plain(of.vram.max() or None, 1)]
         for size, of in trainings.groupby("batch")
     ]
-    note = (
-        "Time to train on one view of a picture, over all complete trainings of a batch size, whatever their heads. "
-        "Memory of the heads is computed. RAM is the most that a worker held by the training's end."
+    return "\n\n".join(
+        [
+            "## Time and memory by batch size",
+            "Time to train on one view of a picture, over all complete trainings of a batch size, whatever their "
+            "heads. Memory of the heads is computed. RAM is the most that a worker held by the training's end.",
+            table(["Batch", "Trainings", "ms a view", "Heads, MB", "RAM, GB", "VRAM, GB"], rows),
+        ]
     )
-    columns = ["Batch", "Trainings", "ms a view", "Heads, MB", "RAM, GB", "VRAM, GB"]
-    return "\n\n".join(["## Time and memory by batch size", note, table(columns, rows)])
 
 
 def _span(values: "pd.Series[float]", digits: int) -> str:
@@ -210,12 +216,14 @@ def _frames(evidence: Evidence, folder: Path) -> str:
         if evidence.classes[int(label)] != frame.label:
             says = f"**{says}**, is {frame.label}"
         pictures.append(f"![{frame.label}]({path}) {says}, IoU {outcome[number, 0]:.2f}")
-    note = (
-        f"Predictions of trial {trial.number}, from the worst to the best by IoU and class. The true box is green, the "
-        "predicted one red."
+    return "\n\n".join(
+        [
+            "## Validation frames",
+            f"Predictions of trial {trial.number}, from the worst to the best by IoU and class. The true box is green, "
+            "the predicted one red.",
+            *('<div class="frames">', *pictures, "</div>"),
+        ]
     )
-    shown = "\n\n".join(pictures)
-    return "\n\n".join(["## Validation frames", note, f'<div class="frames">\n\n{shown}\n\n</div>'])
 
 
 def _layers(evidence: Evidence) -> str:

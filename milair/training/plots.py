@@ -60,8 +60,7 @@ def _label(axes: Axes, title: str, below: str) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    without_date: dict[str, Any] = {"Date": None}  # the same study, the same file
-    figure.savefig(path, format="svg", metadata=without_date)
+    figure.savefig(path, format="svg", metadata={"Date": None})  # the same study, the same file
 
 
 def prediction(frame: Frame, box: Box, path: Path) -> None:

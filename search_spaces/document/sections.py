@@ -136,13 +136,12 @@ def conclusions(claims: Sequence[Claim], evidence: Evidence, _folder: Path) -> s
 
 def _published(claim: Claim) -> str:
     """The published differences, by validation and by test, where both runs have them."""
-    scores = {
-        "validation": (claim.better.score, claim.worse.score),
-        "test": (claim.better.test_score, claim.worse.test_score),
-    }
     return ", ".join(
         f"{better - worse:+.3f} ({name})"
-        for name, (better, worse) in scores.items()
+        for name, better, worse in (
+            ("validation", claim.better.score, claim.worse.score),
+            ("test", claim.better.test_score, claim.worse.test_score),
+        )
         if better is not None and worse is not None
     )
 
