@@ -10,7 +10,7 @@ COMMANDS = {
     "search": "run a search space as a study, or go on with it",
     "retrain": "train a trial again and keep the model",
     "report": "write a study as one page, its noise beside its scores",
-    "predict": "find and name the object in pictures",
+    "predict": "detect and classify the object in pictures",
     "studies": "list, show, rename or delete studies, and free the disk",
     "data": "check labelled frames, or write the built-in sample",
 }

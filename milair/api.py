@@ -71,7 +71,7 @@ def search(
     names = places.places(devices, per_device)
     deadline = monotonic() + (float("inf") if timeout is None else timeout)
     threads = places.threads(len(names))
-    with Workers(names, threads, debug) as workers:  # which import torch while the frames are read
+    with Workers(names, threads, debug) as workers:
         database = storages.open_storage(storage or storages.default_url(studies))
         name = name or f"{chosen.name}@{Path(data_place(data)).name}"
         console.say(f"milair {__version__}, study {name} in {storages.shown(database.url)}\n{chosen.question}\n")
@@ -80,6 +80,9 @@ def search(
         old = None if copy_from is None else storages.load_study(database, copy_from)
         existing = name in optuna.get_all_study_names(database)
         study = optuna.load_study(study_name=name, storage=database) if existing else None
+        enough = study is not None and trials is not None and len(results.finished(study)) >= trials
+        if not enough:
+            workers.begin()  # they import torch while the frames are read
         session = open_session(chosen, study, data=data, progress=console.advance, **choices)
         chosen, without = session.space, {"backbone": session.settings.lacking()}
         baseline = session.recipe(chosen.baseline)
@@ -88,7 +91,8 @@ def search(
         if sampler == "grid" and order is None:
             raise UsageError(f"--sampler grid: the space {chosen.name} is too large, or without end")
         passes = baseline.epochs * most_views(baseline, session.settings.dimensions)
-        workers.start(session.inputs(bank, bank_quota))
+        if not enough:
+            workers.start(session.inputs(bank, bank_quota))
         if study is None:
             workers.check(baseline)  # what is not available is said before there is a study
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)

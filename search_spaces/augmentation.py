@@ -1,4 +1,4 @@
-"""How many freshly drawn views of each picture make an epoch, and does the answer hang on the picture's size?
+"""How many freshly drawn views of each picture make an epoch, and does that depend on the picture's size?
 
     python -m milair.search --study augmentation --data DIR --sampler grid --pruner none --trials 54
 

@@ -1,4 +1,4 @@
-"""Which heads, linear or convolutional, how deep and how wide, find and name the aircraft best?
+"""Which heads, linear or convolutional, how deep and how wide, detect and classify the aircraft best?
 
     python -m milair.search --study heads --data DIR
 

@@ -1,4 +1,4 @@
-r"""Which recipe, of all that the document varied one dimension at a time, finds and names the aircraft best?
+r"""Which recipe, of all that the document varied one dimension at a time, detects and classifies the aircraft best?
 
     python -m milair.search --study joint --data DIR --trials 47 --epochs 100 \
         --only backbone=squeezenet1_0 --only normalisation=data --only cls_head.filters=128,256

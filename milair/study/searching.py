@@ -228,7 +228,7 @@ class Search:
             what = f"trial {hand.trial.number}"
             self.listener.advance(what, news.number, hand.recipe.epochs, news.score, name)
         elif isinstance(news, Opened):
-            computed = f"{news.computed} computed now" if news.computed else "all found, none computed"
+            computed = f"{news.computed} computed now" if news.computed else "all on disk, none computed"
             bank = f"bank     {news.views} views of {news.pictures} pictures"
             size = f"{news.megabytes:.0f} MB in {news.folder}"
             self.listener.note(f"{bank}, {computed} ({size})", f"{bank} {size}")

@@ -80,8 +80,6 @@ class Workers:
         self.inbox: SimpleQueue[tuple[str, _Process, Told | None]] = SimpleQueue()
 
     def __enter__(self) -> Self:
-        for name in self.devices:
-            self._begin(name)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,6 +87,11 @@ class Workers:
             process.popen.kill()
         for process in self.processes.values():
             process.end()
+
+    def begin(self) -> None:
+        """Let them import what they need, which takes seconds, while there is no more to tell them."""
+        for name in self.devices:
+            self._begin(name)
 
     def start(self, inputs: Inputs) -> None:
         """Tell all of them what their trainings share."""

@@ -173,6 +173,7 @@ def test_a_database_that_was_killed_while_it_was_being_created_is_created(tmp_pa
 @pytest.fixture
 def workers() -> Iterator[local.Workers]:
     with local.Workers(["cpu"], 1) as pool:
+        pool.begin()
         yield pool
 
 

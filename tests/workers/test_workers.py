@@ -62,6 +62,7 @@ def told(workers: local.Workers, recipe: Recipe) -> Iterator[Told]:
 def test_a_worker_trains_and_tells_whatever_its_libraries_print(place: Place, hook: Any) -> None:
     hook("sys.stdout.write('x' * 100000)")
     with local.Workers(["cpu"], 1) as workers:
+        workers.begin()
         recipe = baseline(place, workers)
         news = [type(item) for item in told(workers, recipe) if isinstance(item, Opened | Epoch | Ended | Died)]
     assert news == [Opened, *[Epoch] * recipe.epochs, Ended]
@@ -79,6 +80,7 @@ signal.signal(signal.SIGUSR1, dump)
 def test_a_worker_loads_neither_optuna_nor_sqlalchemy(place: Place, hook: Any, tmp_path: Path) -> None:
     hook(LOADED.replace("PLACE", repr(str(tmp_path))))
     with local.Workers(["cpu"], 1) as workers:
+        workers.begin()
         list(told(workers, baseline(place, workers)))
         workers.processes["cpu"].popen.send_signal(signal.SIGUSR1)
         assert until((tmp_path / "modules").exists, 20)
@@ -116,6 +118,7 @@ def test_a_search_loads_no_torch(place: Place, devices: str) -> None:
 def test_a_worker_that_cannot_begin_says_why_and_is_not_begun_for_ever(place: Place, hook: Any) -> None:
     hook("sys.exit('no torch for you')")
     with local.Workers(["cpu"], 1) as workers:
+        workers.begin()
         recipe = baseline(place, workers)
         with pytest.raises(MilairError, match=r"worker cpu died \(.*no torch for you\), 4 times without finishing"):
             workers.check(recipe)
@@ -123,6 +126,7 @@ def test_a_worker_that_cannot_begin_says_why_and_is_not_begun_for_ever(place: Pl
 
 def test_a_worker_that_dies_as_it_checks_is_asked_again(place: Place) -> None:
     with local.Workers(["cpu", "cpu"], 1) as workers:
+        workers.begin()
         recipe = baseline(place, workers)
         first = workers.processes["cpu#1"].popen
         first.kill()
@@ -135,6 +139,7 @@ def test_a_worker_that_dies_as_it_checks_is_asked_again(place: Place) -> None:
 
 def test_a_message_that_cannot_be_read_ends_its_worker(place: Place) -> None:
     with local.Workers(["cpu"], 1) as workers:
+        workers.begin()
         baseline(place, workers)
         workers.processes["cpu"].pipe.send_bytes(b"no pickle")
         news = next(news for _, news in workers.listen())
@@ -159,6 +164,7 @@ def test_a_message_that_is_cut_holds_up_no_other_worker(place: Place, hook: Any,
     """As that of a worker which is stopped, or killed, while it sends."""
     hook(CUT.replace("PLACE", repr(str(tmp_path))))
     with local.Workers(["cpu", "cpu"], 1) as workers:
+        workers.begin()
         recipe = baseline(place, workers)
         for name in workers.names:
             workers.train(name, recipe)
@@ -180,6 +186,7 @@ def stopped(workers: local.Workers) -> list[str]:
 def test_a_training_that_is_stopped_ends_and_the_next_one_is_whole(place: Place) -> None:
     """Also when the word to stop comes after its end."""
     with local.Workers(["cpu"], 1) as workers:
+        workers.begin()
         recipe = baseline(place, workers)
         long = recipe.override({"epochs": "5000", "patience": "5000"})
         for news in told(workers, long):
