@@ -1,4 +1,4 @@
-"""milair: declarative hyper-parameter search, on Optuna, for models that detect and classify the one object in a picture."""
+"""milair: declarative hyper-parameter search on Optuna for models that detect and classify one object in a picture."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

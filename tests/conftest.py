@@ -67,3 +67,8 @@ def small_split(tmp_path_factory: pytest.TempPathFactory) -> Split:
         Image.fromarray(noise).save(path)
         frames.append(Frame(look_at(path), "ab"[number % 2], (0.2, 0.25, 0.4 + 0.02 * number, 0.75)))
     return Split(tuple(frames[:10]), tuple(frames[10:]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files come first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in {"workers", "study"} and item.path.stem != "test_readme")
