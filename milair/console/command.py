@@ -64,21 +64,25 @@ def _run(act: Act, arguments: Callable[[], ArgumentParser], argv: Sequence[str] 
 def _interruptible() -> Iterator[None]:
     """A block that SIGTERM and SIGHUP end as Ctrl-C does, so that a trial in hand goes back to the queue.
 
-    In a notebook, and where `nohup` says otherwise, all stays as it was after it."""
-    numbers = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))  # Windows has no SIGHUP
+    Only the first signal counts: what ends then takes a moment, and is not cut off. In a notebook, and where `nohup`
+    says otherwise, all is as it was after the block."""
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
+    usual = (signal.SIG_DFL, signal.default_int_handler)
     main_thread = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    handled = {number for number in numbers if main_thread and signal.getsignal(number) is signal.SIG_DFL}
+    before = {number: handler for number in numbers if main_thread and (handler := signal.getsignal(number)) in usual}
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        for handled in before:
+            signal.signal(handled, signal.SIG_IGN)
+        raise KeyboardInterrupt(128 + number)
+
     try:
-        for number in handled:
-            signal.signal(number, _interrupt)
+        for number in before:
+            signal.signal(number, interrupt)
         yield
     finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _interrupt(number: int, _: object) -> NoReturn:
-    raise KeyboardInterrupt(128 + number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _line(error: Exception) -> str:

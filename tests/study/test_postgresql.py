@@ -44,6 +44,7 @@ def test_kills_at_random_moments_lose_no_trial(place: Place) -> None:
     assert_whole(storm.run(), storm.total)
 
 
+@pytest.mark.faults
 def test_a_server_that_fails_ends_a_search_in_one_line_and_the_next_finishes_it(
     place: Place, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_server_that_fails_ends_a_search_in_one_line_and_the_next_finishes_it(
     assert main(retrain[2:]) == 0
 
 
+@pytest.mark.faults
 def test_another_search_is_refused_with_who_holds_the_study(place: Place) -> None:
     options = (*LONG, "--trials", "4")
     with place.search(*options) as one:

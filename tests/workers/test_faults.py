@@ -124,6 +124,7 @@ for name in ("peaceful", "killed"):
 """
 
 
+@pytest.mark.faults
 def test_a_trial_whose_search_dies_as_it_is_judged_is_judged_again(tmp_path: Path) -> None:
     place = Place(tmp_path)
     length = ("--set", "epochs=15", "--set", "patience=15")

@@ -216,6 +216,7 @@ for number in range(first, first + 8):
 """
 
 
+@pytest.mark.faults
 def test_what_other_programs_queue_and_note_during_a_search_is_kept(tmp_path: Path) -> None:
     place, length = Place(tmp_path), ("--devices", "cpu,cpu", "--set", "epochs=20", "--set", "patience=20")
     with place.search(*length, "--trials", "24") as search:
