@@ -8,7 +8,7 @@ writes its id into the study: whoever finds another one there has lost the study
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -117,12 +117,9 @@ def is_held(study: optuna.Study) -> bool:
 def signed(hold: Hold) -> Iterator[None]:
     """A block in which the study says who searches it."""
     hold.sign()
-    try:
-        yield
-    finally:
-        with suppress(Exception):  # the database may be the trouble
-            hold.check()
-            hold.study.set_user_attr(SEARCH, None)
+    yield
+    hold.check()  # not after an error: the database may be the trouble, and the lock alone says who searches
+    hold.study.set_user_attr(SEARCH, None)
 
 
 def _is_file(study: optuna.Study) -> bool:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Thread
 from time import monotonic
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News,
 
 DEATHS = 3  # workers that may die with a trial before it counts as failed
 FAILURES = 3  # in a row, end a search
+_GRACE = 2  # seconds to let trials in hand wait again
 
 
 class Pool(Protocol):
@@ -89,8 +91,10 @@ class Search:
             return end
         except (StorageInternalError, SQLAlchemyError) as error:
             raise OutsideError(f"the database of studies: {storage.reason(error)}") from error
-        finally:
-            self._give_back()
+        finally:  # an interrupt inside a transaction may have left the database locked: do not wait for it
+            giving = Thread(target=self._give_back, daemon=True)
+            giving.start()
+            giving.join(_GRACE)
 
     def _fill(self) -> str | None:
         """Give idle workers trials; why there are no more, if that is so."""
