@@ -5,7 +5,7 @@
 Eight trainings of the baseline with eight seeds, six epochs each, none pruned; the bank is built before. The times
 are those of the whole command, start-up included.
 
-Measured on the competition's 189 frames with ImageNet weights, two cores of an AMD EPYC, torch 2.15, with
+Measured before workers only trained, on the competition's 189 frames with ImageNet weights, two cores, torch 2.15, with
 `--trials 4 --epochs 4`: 159 s and 93 s, 1.70 times as fast.
 """
 
