@@ -21,7 +21,8 @@ class Heads(nn.Module):
         self.reg_head = box_head(recipe.reg_head, shape)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_head(features), self.reg_head(features)
+        boxes = self.reg_head(features)  # first, as ever: both may draw dropout
+        return self.cls_head(features), boxes
 
 
 def class_head(head: Head, shape: Sequence[int], classes: int) -> nn.Sequential:
@@ -131,7 +132,7 @@ def size(recipe: Recipe, classes: int) -> Size:
 
 
 def training_bytes(recipe: Recipe, classes: int) -> int:
-    """Memory to train heads, about: weights and a batch's activations, both with gradients, and Adam's two moments."""
+    """Memory to train heads, about: weights and a batch's activations, both with gradients; moments and an average."""
     shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
     heads, outputs = on_meta(recipe, classes), list[int]()
     for module in heads.modules():
@@ -139,7 +140,7 @@ def training_bytes(recipe: Recipe, classes: int) -> int:
             module.register_forward_hook(lambda _, __, output: outputs.append(output.numel()))
     heads(torch.empty(recipe.batch_size, *shape, device="meta"))
     weights = sum(parameter.numel() for parameter in heads.parameters())
-    return 4 * (4 * weights + recipe.batch_size * math.prod(shape) + 2 * sum(outputs))
+    return 4 * ((4 + bool(recipe.ema)) * weights + recipe.batch_size * math.prod(shape) + 2 * sum(outputs))
 
 
 def on_meta(recipe: Recipe, classes: int) -> Heads:

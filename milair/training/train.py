@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from milair.errors import MilairError
 from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
 from milair.recipe import Recipe
 from milair.training import devices, losses, metrics
+from milair.training.optimisation import Optimisation
 from milair.training.values import Epoch, Metrics, Row
 
-_CLIP = 1.0  # gradient norm
 _EVALUATE = 512  # pictures in one forward pass of an evaluation
 
 
@@ -47,38 +47,43 @@ def new_heads(recipe: Recipe, bank: Bank, device: torch.device) -> Heads:
 
 
 def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Heads | None = None) -> Iterator[Epoch]:
-    """Train heads until `recipe.epochs`, or until the validation loss has not fallen for `recipe.patience` epochs.
+    """Train heads through all epochs of a schedule, or until the validation loss has not fallen for `recipe.patience`.
 
-    Every epoch sees each training picture in `recipe.augmentations` different views out of the bank's. Each
-    epoch seeds itself, so that the same recipe on the same kind of device with the same number of threads
-    gives the same numbers, whatever else the process did in between. `heads` are `new_heads`, for those who want
-    to have them after an epoch. MilairError if the bank has too few views.
+    `heads` are `new_heads`, for those who want to have them after an epoch: as they were validated then.
+    MilairError if the bank has too few views.
     """
     if recipe.augmentations > bank.train.views:
         raise MilairError(f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {bank.train.views}")
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     heads = heads or new_heads(recipe, bank, device)
-    optimizer = torch.optim.Adam(
-        heads.parameters(),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=True,  # a step on the 20 million weights of a wide linear head takes a tenth of the time
-    )
-    best, best_number = None, 0
-    for number in range(1, recipe.epochs + 1):
-        start = perf_counter()
-        with _seeded(recipe.seed, number, device):
-            training = _epoch(heads, optimizer, recipe, bank.train)
+    best, best_number, start = None, 0, perf_counter()
+    for number, training in enumerate(learn(recipe, heads, bank.train, device), 1):
         outputs = evaluate(heads, bank.val)
         val = outputs.metrics(bank.val, recipe.alpha)
-        if best is None or val.loss < best.loss or math.isnan(best.loss):
+        if best is None or recipe.scheduled or val.loss < best.loss or math.isnan(best.loss):
             best, best_number = val, number
         rows = outputs.rows() if best_number == number else None
         passes, seconds = number * recipe.augmentations, perf_counter() - start
         yield Epoch(number, passes, training, val, best, best_number, rows, seconds, devices.peak_memory(device))
         if number - best_number >= recipe.patience:
             return
+        start = perf_counter()
+
+
+def learn(recipe: Recipe, heads: Heads, part: Part, device: torch.device) -> Iterator[Metrics]:
+    """Train heads on a part, epoch by epoch; after each they hold the weights to validate, with `ema` the averaged.
+
+    Every epoch sees each picture in `recipe.augmentations` different views out of the part's. Each epoch seeds itself,
+    so that the same recipe on the same kind of device with the same number of threads gives the same numbers,
+    whatever else the process did in between.
+    """
+    batches = len(_cuts(len(part) * recipe.augmentations, recipe.batch_size)) + 1
+    optimisation = Optimisation(heads, recipe, recipe.epochs * batches)
+    for number in range(1, recipe.epochs + 1):
+        with _seeded(recipe.seed, number, device):
+            training = _epoch(optimisation, recipe, part)
+        yield training
 
 
 def evaluate(heads: Heads, part: Part) -> Outputs:
@@ -89,27 +94,23 @@ def evaluate(heads: Heads, part: Part) -> Outputs:
         return Outputs(*(torch.cat(output) for output in zip(*outputs, strict=True)))
 
 
-def _epoch(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part: Part) -> Metrics:
-    heads.train()
-    rows = []
+def _epoch(optimisation: Optimisation, recipe: Recipe, part: Part) -> Metrics:
+    optimisation.learner.train()
+    seen = []
     for views, pictures in _batches(part, recipe.augmentations, recipe.batch_size):
         features = part.rows.index_select(0, part.index[views, pictures])
         boxes, labels = part.boxes[views, pictures], part.labels[pictures]
-        logits, predicted = heads(features)
-        row = metrics.per_image(logits, predicted, labels, boxes)
-        optimizer.zero_grad()
-        torch.autograd.backward(losses.weighted(row[:, 0], row[:, 1], recipe.alpha))
-        nn.utils.clip_grad_norm_(heads.parameters(), _CLIP)
-        optimizer.step()
-        rows.append(row.detach())
-    return metrics.mean(torch.cat(rows), recipe.alpha)
+        logits, predicted = optimisation.learner(features)
+        optimisation.step(losses.weighted(recipe, logits, predicted, labels, boxes))
+        seen.append((logits.detach(), predicted.detach(), labels, boxes))
+    rows = metrics.per_image(*(torch.cat(batches) for batches in zip(*seen, strict=True)))
+    return metrics.mean(rows, recipe.alpha)
 
 
 def _batches(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch as batches of (view, picture) indices: each picture in `augmentations` different views, shuffled.
 
-    Drawn on the CPU, so that every device draws the same. A last batch of one joins the batch before it,
-    because BatchNorm needs two."""
+    Drawn on the CPU, so that every device draws the same."""
     count = len(part)
     views = torch.rand(count, part.views).argsort(1)[:, :augmentations].flatten() + 1
     pictures = torch.arange(count).repeat_interleave(augmentations)
@@ -117,8 +118,13 @@ def _batches(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[
     device = part.labels.device
     views, pictures = views[order].to(device), pictures[order].to(device)
     views = views * part.seen[views, pictures]  # view 0 where the object has left the view
-    cuts = list(range(batch_size, len(views) - 1, batch_size))
+    cuts = _cuts(len(views), batch_size)
     return zip(torch.tensor_split(views, cuts), torch.tensor_split(pictures, cuts), strict=True)
+
+
+def _cuts(views: int, batch_size: int) -> list[int]:
+    """Where batches begin, after the first. A last batch of one joins the one before it: BatchNorm needs two."""
+    return list(range(batch_size, views - 1, batch_size))
 
 
 @contextmanager
