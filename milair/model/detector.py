@@ -13,11 +13,14 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from milair.boxes import to_pixels
 from milair.errors import MilairError, first_line
 from milair.model import backbones
+from milair.model.cascade import cut_about, decide, from_crop, read, read_both
+from milair.model.extractor import Extractor
 from milair.model.heads import Heads, on_meta
 from milair.model.preprocessing import AnyPicture, Preprocessing, opened
 from milair.recipe import Recipe
@@ -59,7 +62,9 @@ class Detector(nn.Module):
         return logits, boxes
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Image.Image], first: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def detect(
+        self, pictures: Sequence[Image.Image], first: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Class probabilities [n, classes] and boxes [n, 4] in shares, for pictures that are upright and RGB, by all
         looks. `first` is what the first look came to, if that is known."""
         extract = Extractor(self.backbone, self.preprocessing, next(self.parameters()).device)
@@ -134,13 +139,15 @@ def load(folder: Path, device: torch.device) -> Detector:
         if values["format"] != FORMAT:
             raise MilairError(f"{folder}: its format is {values['format']}; this milair reads {FORMAT}")
         recipe, classes = Recipe.from_json(values["recipe"]), values["classes"]
+        heads, *second = on_meta(recipe, len(classes))
         size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
         detector = Detector(
             Preprocessing(size, mean, std),
             backbones.without_numbers(recipe.backbone, recipe.pooling),
-            on_meta(recipe, len(classes)),
+            heads,
             recipe,
             classes,
+            *second,
         )
         # Copies, aligned as new layers are: as they lie in the file, the same numbers may add up to others.
         tensors = {
