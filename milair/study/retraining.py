@@ -52,13 +52,13 @@ def retrain(
 ) -> Iterator[Retrained]:
     """Train a trial's recipe with so many seeds, and save each model: in `folder`, `folder`-seed33 ….
 
-    `everything`: validation frames were given to the trainer as well; for as many epochs as were best. MilairError if
-    the weights are not those of the trial."""
+    `everything`: validation frames were given to the trainer as well; for as many epochs as were best, or for a whole
+    schedule. MilairError if the weights are not those of the trial."""
     if everything and seeds > 1:
         raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
     stored = trial.user_attrs
     recipe = Recipe.from_json(stored["recipe"])
-    if everything:  # nothing is held back to tell when to stop: stop where the trial was best
+    if everything and not recipe.scheduled:  # nothing is held back to tell when to stop: stop where the trial was best
         recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
     if trainer.weights(recipe) != stored["weights"]:
         raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
@@ -108,5 +108,7 @@ def _train(
         "frames": {"fingerprint": session.settings.fingerprint, "count": len(session.frames.labelled)},
     }
     detector.save(folder, Detector(preprocessing, backbone, heads, recipe, bank.classes), about)
+    if everything:
+        return Retrained(recipe, kept.number, None, None, folder)
     own = recipe == Recipe.from_json(stored["recipe"])
-    return Retrained(recipe, kept.number, None if everything else kept.val, difference if own else None, folder)
+    return Retrained(recipe, kept.number, kept.val, difference if own else None, folder)
