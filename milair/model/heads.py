@@ -153,5 +153,6 @@ def shapes(recipe: Recipe) -> list[tuple[int, ...]]:
 
 def on_meta(recipe: Recipe, classes: int) -> list[Heads]:
     """The heads of each look on torch's meta device: nothing is drawn."""
+    measured = shapes(recipe)
     with torch.device("meta"):
-        return [Heads(recipe, shape, classes) for shape in shapes(recipe)]
+        return [Heads(recipe, shape, classes) for shape in measured]

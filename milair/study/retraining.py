@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from torch import nn
 
 from milair.errors import MilairError, UsageError
 from milair.model import backbones, detector
@@ -85,9 +86,9 @@ def _train(
 ) -> Retrained:
     """Train a recipe and save the heads of its best epoch, or of its last one."""
     bank, stored = trainer.bank(recipe), trial.user_attrs
-    heads = new_heads(recipe, bank, trainer.device)
+    heads = nn.ModuleList(looks := new_heads(recipe, bank, trainer.device))
     state, difference = None, None
-    for epoch in train(recipe, bank, trainer.device, heads):
+    for epoch in train(recipe, bank, trainer.device, looks):
         listen(recipe, epoch)
         if epoch.improved or everything:
             kept, state = epoch, deepcopy(heads.state_dict())
@@ -104,11 +105,12 @@ def _train(
         "trial": trial.number,
         "trained_on": "all" if everything else "train",
         "epoch": kept.number,
-        "validation": None if everything else kept.val.to_json() | {"score": kept.val.score},
+        "validation": None if everything else kept.best.to_json() | {"score": kept.best.score},
         "frames": {"fingerprint": session.settings.fingerprint, "count": len(session.frames.labelled)},
     }
-    detector.save(folder, Detector(preprocessing, backbone, heads, recipe, bank.classes), about)
+    first, *second = looks
+    detector.save(folder, Detector(preprocessing, backbone, first, recipe, bank.classes, *second), about)
     if everything:
         return Retrained(recipe, kept.number, None, None, folder)
     own = recipe == Recipe.from_json(stored["recipe"])
-    return Retrained(recipe, kept.number, kept.val, difference if own else None, folder)
+    return Retrained(recipe, kept.number, kept.best, difference if own else None, folder)

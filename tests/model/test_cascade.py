@@ -71,7 +71,7 @@ def test_the_object_is_where_its_box_says(box: Box, margin: float) -> None:
     """A white rectangle on black, found in the crop by its pixels, plain and mirrored."""
     width, height = 240, 180
     left, top, right, bottom = (round(side * scale) for side, scale in zip(box, (width, height) * 2, strict=True))
-    assume(0 < left and 0 < top and right < width and bottom < height)  # beyond an edge, what touches it goes on
+    assume(left > 0 and top > 0 and right < width and bottom < height)  # beyond an edge, what touches it goes on
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     pixels[top:bottom, left:right] = 255
     exact = torch.tensor([[left / width, top / height, right / width, bottom / height]])

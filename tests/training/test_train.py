@@ -18,7 +18,8 @@ from milair.errors import MilairError
 from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
 from milair.training import metrics
-from milair.training.train import _batches, evaluate, new_heads, train
+from milair.training.outputs import evaluate
+from milair.training.train import _batches, new_heads, train
 from milair.training.values import Epoch, Metrics
 
 CPU = torch.device("cpu")
@@ -67,8 +68,8 @@ def numbers(epoch: Epoch) -> tuple[int, int, Metrics, Metrics, Metrics, int]:
 
 
 def test_the_same_seed_gives_the_same_epochs_bit_for_bit() -> None:
-    first, second = (new_heads(RECIPE, bank(), CPU) for _ in range(2))
-    epochs = [[numbers(epoch) for epoch in train(RECIPE, bank(), CPU, heads)] for heads in (first, second)]
+    (first,), (second,) = looks = [new_heads(RECIPE, bank(), CPU) for _ in range(2)]
+    epochs = [[numbers(epoch) for epoch in train(RECIPE, bank(), CPU, heads)] for heads in looks]
     assert epochs[0] == epochs[1] == [numbers(epoch) for epoch in train(RECIPE, bank(), CPU)]
     theirs = weights(second)
     assert all(torch.equal(value, theirs[name]) for name, value in weights(first).items())
@@ -210,8 +211,8 @@ def test_best_is_validation_at_the_lowest_loss_so_far(data: Bank) -> None:
 def test_gradients_are_clipped_to_norm_1() -> None:
     steep = bank()
     steep = replace(steep, train=replace(steep.train, rows=steep.train.rows * 1000))
-    heads = new_heads(PLAIN, steep, CPU)
-    for epoch in train(PLAIN, steep, CPU, heads):
+    (heads,) = looks = new_heads(PLAIN, steep, CPU)
+    for epoch in train(PLAIN, steep, CPU, looks):
         gradients = [parameter.grad for parameter in heads.parameters() if parameter.grad is not None]
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
         if epoch.number == 1:
@@ -231,8 +232,8 @@ def test_training_metrics_are_weighed_by_image(batch_size: int) -> None:
     data = bank(count=7, views=3)
     data = replace(data, train=part(7, 3, 0, noise=2.0))
     recipe = replace(PLAIN, augmentations=3, batch_size=batch_size, learning_rate=1e-12, weight_decay=0, epochs=1)
-    heads = new_heads(recipe, data, CPU)
-    (epoch,) = train(recipe, data, CPU, heads)
+    (heads,) = looks = new_heads(recipe, data, CPU)
+    (epoch,) = train(recipe, data, CPU, looks)
     expected = metrics.mean(torch.cat([rows(heads, data.train, view) for view in (1, 2, 3)]), recipe.alpha)
     for name, value in expected.to_json().items():
         assert epoch.train.to_json()[name] == pytest.approx(value, abs=1e-6), name
@@ -260,8 +261,8 @@ def test_evaluation_is_of_plain_pictures_without_dropout_and_changes_nothing() -
 
 def test_validation_metrics_are_those_of_the_live_heads() -> None:
     data = bank()
-    heads = new_heads(RECIPE, data, CPU)
-    for epoch in islice(train(RECIPE, data, CPU, heads), 3):
+    (heads,) = looks = new_heads(RECIPE, data, CPU)
+    for epoch in islice(train(RECIPE, data, CPU, looks), 3):
         outputs = evaluate(heads, data.val)
         assert outputs.metrics(data.val, RECIPE.alpha) == epoch.val
         assert epoch.outputs == (outputs.rows() if epoch.improved else None)
