@@ -9,11 +9,12 @@ from itertools import islice
 
 import pytest
 import torch
+from banks import CPU, RECIPE, SHAPE, bank, contrary, part, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from milair import ConvHead, LinearHead, Recipe
+from milair import ConvHead, LinearHead
 from milair.errors import MilairError
 from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
@@ -22,45 +23,7 @@ from milair.training.outputs import evaluate
 from milair.training.train import _batches, new_heads, train
 from milair.training.values import Epoch, Metrics
 
-CPU = torch.device("cpu")
-SHAPE = 6, 3, 3
-RECIPE = Recipe(
-    cls_head=LinearHead("8"), reg_head=ConvHead(1, 8), augmentations=2, batch_size=8, epochs=4, learning_rate=0.01
-)
 PLAIN = replace(RECIPE, cls_head=ConvHead(0), reg_head=ConvHead(0))  # no BatchNorm, no dropout: batches do not matter
-
-
-def part(count: int, views: int, seed: int, noise: float = 0.3) -> Part:
-    """Pictures of three classes; a class is told by its channel, and each has its own box."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 3
-    features = noise * torch.randn(views + 1, count, *SHAPE, generator=generator)
-    features[:, torch.arange(count), labels] += 2
-    boxes = torch.tensor([[0.1, 0.1, 0.4, 0.5], [0.3, 0.2, 0.9, 0.8], [0.5, 0.5, 0.9, 0.9]])[labels]
-    return Part(
-        rows=features.flatten(0, 1),
-        index=torch.arange((views + 1) * count).view(views + 1, count),
-        boxes=boxes.expand(views + 1, -1, -1),
-        seen=torch.ones(views + 1, count, dtype=torch.bool),
-        labels=labels,
-    )
-
-
-def bank(count: int = 21, views: int = 4) -> Bank:
-    return Bank(
-        train=part(count, views, 0),
-        val=part(9, 0, 1),
-        classes=("a", "b", "c"),
-        mean=(0.0,) * 3,
-        std=(1.0,) * 3,
-        weights="none",
-        computed=0,
-        megabytes=0.0,
-    )
-
-
-def weights(heads: Heads) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in heads.state_dict().items()}
 
 
 def numbers(epoch: Epoch) -> tuple[int, int, Metrics, Metrics, Metrics, int]:
@@ -179,12 +142,6 @@ def test_a_last_batch_of_one_joins_the_one_before_for_batchnorms_sake() -> None:
     sizes = [len(pictures) for _, pictures in _batches(part(9, 1, 0), 1, 4)]
     assert sizes == [4, 5]
     list(train(replace(RECIPE, augmentations=1, batch_size=4, epochs=1), bank(count=9, views=1), CPU))
-
-
-def contrary() -> Bank:
-    """Judged by wrong labels, so that learning makes the validation loss rise."""
-    made = bank()
-    return replace(made, val=replace(made.val, labels=(made.val.labels + 1) % 3))
 
 
 @pytest.mark.parametrize("patience", [1, 3])
