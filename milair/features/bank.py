@@ -155,7 +155,6 @@ def _each(numbers: Sequence[int], frames: Sequence[Frame]) -> list[tuple[int, Fr
 
 def _compute(extract: Extractor, kind: Views | Crops, views: Sequence[tuple[int, Frame]]) -> Iterator[torch.Tensor]:
     """Features of views of frames in their order, up to BATCH at a time: float32 [n, channels, rows, columns]."""
-    decode = lru_cache(maxsize=1)(kind.decode)  # a picture's views come one after the other
     for first in range(0, len(views), BATCH):
-        shown = [kind.show(decode(frame.picture), frame, number) for number, frame in views[first : first + BATCH]]
+        shown = [kind.show(frame, number) for number, frame in views[first : first + BATCH]]
         yield extract(torch.stack(shown)).cpu()

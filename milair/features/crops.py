@@ -5,6 +5,7 @@ probability 0.5 each it is mirrored, and changed in brightness and contrast (±0
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -42,13 +43,10 @@ class Crops:
         """A hash of all that a frame's crops depend on."""
         return sha256(frame.picture.content + repr(frame.box).encode()).digest()
 
-    def decode(self, picture: Picture) -> Image.Image:
-        return opened(picture)
-
-    def show(self, decoded: Image.Image, frame: Frame, number: int) -> torch.Tensor:
+    def show(self, frame: Frame, number: int) -> torch.Tensor:
         """float [3, side, side] in 0–1."""
         crop, view = self.draw(frame, number)
-        return apply(view, cut(decoded, crop[0].tolist(), self.side).float() / 255)
+        return apply(view, cut(_opened(frame.picture), crop[0].tolist(), self.side).float() / 255)
 
     def target(self, frame: Frame, number: int) -> tuple[Box, float]:
         """The box in shares of the crop, which shows all of it."""
@@ -65,3 +63,8 @@ class Crops:
         crop = square(torch.tensor([frame.box]), torch.tensor([[frame.width, frame.height]]), rng.uniform(*_SIDES))
         shift = torch.from_numpy(rng.uniform(-_SHIFT, _SHIFT, 2)).float() * (crop[:, 2:] - crop[:, :2])
         return crop + shift.repeat(1, 2), View(flip=flip, brightness=float(brightness), contrast=1 + float(contrast))
+
+
+@lru_cache(maxsize=1)  # a picture's crops come one after the other
+def _opened(picture: Picture) -> Image.Image:
+    return opened(picture)

@@ -6,6 +6,7 @@ flip, brightness and contrast (±0.2), shift (≤ 0.0625) with scale (±0.1), bl
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,13 +97,15 @@ class Views:
         """A hash of all that a frame's views depend on."""
         return frame.picture.content
 
-    def decode(self, picture: Picture) -> torch.Tensor:
-        return self.preprocessing.decode(picture).float() / 255
-
-    def show(self, decoded: torch.Tensor, frame: Frame, number: int) -> torch.Tensor:
+    def show(self, frame: Frame, number: int) -> torch.Tensor:
         """float [3, height, width] in 0–1."""
-        return apply(view(frame.picture.content, number), decoded)
+        return apply(view(frame.picture.content, number), _decoded(self.preprocessing, frame.picture))
 
     def target(self, frame: Frame, number: int) -> tuple[Box, float]:
         """The box in shares of the view, and the share of the object that is still to be seen."""
         return move(view(frame.picture.content, number), frame.box)
+
+
+@lru_cache(maxsize=1)  # a picture's views come one after the other
+def _decoded(preprocessing: Preprocessing, picture: Picture) -> torch.Tensor:
+    return preprocessing.decode(picture).float() / 255

@@ -71,12 +71,14 @@ class Detector(nn.Module):
         if first is None:
             shown = torch.stack([self.preprocessing.resize(picture) for picture in pictures])
             first = read(self.heads, extract(shown.float() / 255))
+        if self.second is None:
+            return first
         probabilities, boxes = first
-        for _ in range(self.recipe.iterations if self.second else 0):
+        for _ in range(self.recipe.iterations):
             shown, crops = cut_about(pictures, boxes.cpu(), self.recipe)
             probabilities, boxes = read_both(self.second, extract(shown))
             boxes = from_crop(boxes, crops.to(boxes.device))
-        return decide(first[0], probabilities, self.recipe) if self.second else probabilities, boxes
+        return decide(first[0], probabilities, self.recipe), boxes
 
     def predict(self, images: Iterable[AnyPicture]) -> Iterator[Prediction]:
         """Predictions for files, PIL pictures or arrays uint8 [height, width, 3], in their order; each is decoded once.

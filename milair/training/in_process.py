@@ -58,8 +58,8 @@ class Trainer:
 
     def bank(self, recipe: Recipe) -> Bank:
         """The bank that a recipe draws from."""
-        key = (recipe.backbone, recipe.weights, recipe.pooling, recipe.normalisation, recipe.image_size)
-        key += (recipe.crop_size,) if recipe.looks == 2 else ()
+        crops = recipe.crop_size if recipe.looks == 2 else None
+        key = (recipe.backbone, recipe.weights, recipe.pooling, recipe.normalisation, recipe.image_size, crops)
         if self._bank is None or self._bank[0] != key:
             self._bank = None  # closed before another one is opened
             inputs = self.inputs

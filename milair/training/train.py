@@ -45,8 +45,9 @@ def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Head
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     first, *others = heads or new_heads(recipe, bank, device)
     yield from _epochs(recipe, first, bank.train, bank.val, partial(evaluate, first, bank.val), device)
-    for second in others:
-        cascade = Cascade(recipe, bank, first, second)
+    if bank.second is not None:
+        (second,) = others
+        cascade = Cascade(recipe, bank, bank.second, first, second)
         for epoch in _epochs(recipe, second, bank.second.train, bank.val, cascade.evaluate, device, recipe.epochs):
             if epoch.number == recipe.epochs * recipe.looks:
                 outputs = cascade.evaluate_all()

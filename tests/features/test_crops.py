@@ -51,12 +51,13 @@ def test_a_crop_follows_from_picture_box_and_number() -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_the_object_is_where_the_target_says(number: int) -> None:
+def test_the_object_is_where_the_target_says(number: int, tmp_path: Path) -> None:
     """A white rectangle on grey, found in the crop by its pixels; mirrored in about half of them."""
     pixels = np.full((180, 320, 3), 60, dtype=np.uint8)
     pixels[60:100, 120:200] = 255
-    frame, crops = frame_of((120 / 320, 60 / 180, 200 / 320, 100 / 180)), Crops(128)
-    shown, (target, _) = crops.show(Image.fromarray(pixels), frame, number), crops.target(frame, number)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    frame = Frame(look_at(tmp_path / "picture.png"), "a", (120 / 320, 60 / 180, 200 / 320, 100 / 180))
+    shown, (target, _) = Crops(128).show(frame, number), Crops(128).target(frame, number)
     ys, xs = np.nonzero((shown[0] > 0.62).numpy())
     assert shown.shape == (3, 128, 128)
     assert [xs.min() / 128, ys.min() / 128, (xs.max() + 1) / 128, (ys.max() + 1) / 128] == pytest.approx(
@@ -78,7 +79,7 @@ def test_a_bank_for_two_looks_holds_crops_and_the_next_one_finds_them(small_spli
     assert torch.equal(train.index[0], train.index[1])
     for number in (1, 3):
         frame = small_split.train[5]
-        shown = Crops(32).show(Image.open(frame.path), frame, number)
+        shown = Crops(32).show(frame, number)
         expected = bank.second.extract(shown[None])[0]
         assert torch.equal(train.rows[train.index[number, 5]], expected)
         assert train.boxes[number, 5].tolist() == pytest.approx(Crops(32).target(frame, number)[0])
@@ -103,4 +104,4 @@ def test_looked_at(tmp_path: Path) -> None:
     """A picture in grey is cropped as RGB."""
     Image.new("L", (40, 30), 128).save(tmp_path / "grey.png")
     frame = Frame(look_at(tmp_path / "grey.png"), "a", (0.2, 0.2, 0.8, 0.8))
-    assert Crops(32).show(CROPS.decode(frame.picture), frame, 1).shape == (3, 32, 32)
+    assert Crops(32).show(frame, 1).shape == (3, 32, 32)
