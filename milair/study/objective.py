@@ -103,7 +103,7 @@ class Objective:
         if step > before:
             self.writes()
             trial.report(epoch.score, step)
-        through = recipe.scheduled and epoch.number == recipe.epochs  # nothing is left to save
+        through = recipe.scheduled and epoch.number == recipe.all_epochs  # nothing is left to save
         if not through and not trial.user_attrs.get(PINNED) and trial.should_prune():
             return optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
         return None
@@ -123,7 +123,7 @@ class Objective:
 
 def _step(recipe: Recipe, epochs: int) -> int:
     """The last rung in so many epochs: of passes over the data, or of percent of a schedule."""
-    done = 100 * epochs // recipe.epochs if recipe.scheduled else epochs * recipe.augmentations
+    done = 100 * epochs // recipe.all_epochs if recipe.scheduled else epochs * recipe.augmentations
     return done // RUNG * RUNG
 
 

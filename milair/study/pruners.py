@@ -41,27 +41,28 @@ class AmongPeers(BasePruner):
     """Optuna's pruners, one for constant learning rates and one for schedules: each sees the trials of its own kind."""
 
     def __init__(self, constant: BasePruner, scheduled: BasePruner) -> None:
-        self.pruners = {False: constant, True: scheduled}
+        self.constant, self.scheduled = constant, scheduled
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        kind, peers = _scheduled(trial), copy(study)
+        kind, peers = _kind(trial), copy(study)
         peers._storage = cast(BaseStorage, _Peers(study._storage, kind))
-        return self.pruners[kind].prune(peers, trial)
+        return (self.scheduled if kind[0] else self.constant).prune(peers, trial)
 
 
 class _Peers:
     """A storage that shows the trials of one kind. A study's own view would not do: Hyperband makes another of it."""
 
-    def __init__(self, storage: BaseStorage, kind: bool) -> None:
+    def __init__(self, storage: BaseStorage, kind: tuple[bool, int]) -> None:
         self.storage, self.kind = storage, kind
 
     def get_all_trials(self, *given: Any, **named: Any) -> list[FrozenTrial]:
-        return [trial for trial in self.storage.get_all_trials(*given, **named) if _scheduled(trial) == self.kind]
+        return [trial for trial in self.storage.get_all_trials(*given, **named) if _kind(trial) == self.kind]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.storage, name)
 
 
-def _scheduled(trial: FrozenTrial) -> bool:
+def _kind(trial: FrozenTrial) -> tuple[bool, int]:
+    """Whether a trial has a schedule, and its looks: with the second one, scores begin anew."""
     recipe = recipe_of(trial)
-    return recipe is not None and recipe.scheduled
+    return (False, 1) if recipe is None else (recipe.scheduled, recipe.looks)

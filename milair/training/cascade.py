@@ -28,8 +28,8 @@ class Cascade:
         self.first = outputs.logits.softmax(1), outputs.boxes
         self.seen: list[tuple[Tensor, Tensor]] = []  # features and crops of a batch
         for pictures, (_, boxes) in self._batches():
-            shown, crops = cut_about(pictures, boxes.cpu(), recipe)
-            self.seen.append((extract(shown), crops.to(boxes.device)))
+            shown, squares = cut_about(pictures, boxes.cpu(), recipe)
+            self.seen.append((extract(shown), squares.to(boxes.device)))
 
     def evaluate(self) -> Outputs:
         """Outputs of one iteration, for each picture."""

@@ -49,7 +49,7 @@ def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Head
         (second,) = others
         cascade = Cascade(recipe, bank, bank.second, first, second)
         for epoch in _epochs(recipe, second, bank.second.train, bank.val, cascade.evaluate, device, recipe.epochs):
-            if epoch.number == recipe.epochs * recipe.looks:
+            if epoch.number == recipe.all_epochs:
                 outputs = cascade.evaluate_all()
                 epoch = replace(epoch, best=outputs.metrics(bank.val, recipe.alpha), outputs=outputs.rows())
             yield epoch
