@@ -20,7 +20,7 @@ from milair import predict, retrain
 from milair.__main__ import COMMANDS
 from milair.__main__ import main as milair
 from milair.errors import MilairError
-from milair.model import detector as checkpoint
+from milair.model import checkpoint
 from milair.study import storage
 
 

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from milair import predict
 from milair.errors import MilairError, OutsideError
 from milair.model import backbones
-from milair.model.detector import Detector, load, save
+from milair.model.checkpoint import load, save
+from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import ConvHead, LinearHead, Recipe

@@ -12,7 +12,8 @@ from milair import DenseHead, MilairError, Recipe
 from milair.boxes import to_pixels
 from milair.features.bank import Bank, open_bank
 from milair.frames.frame import Split
-from milair.model.detector import Detector, load, save
+from milair.model.checkpoint import load, save
+from milair.model.detector import Detector
 from milair.training.train import new_heads, train
 from milair.training.values import Epoch
 
