@@ -123,7 +123,7 @@ def load(folder: Path, device: torch.device) -> Detector:
         size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
         detector = Detector(
             Preprocessing(size, mean, std),
-            backbones.without_numbers(recipe.backbone, recipe.pooling),
+            backbones.without_numbers(recipe.extractor),
             on_meta(recipe, len(classes)),
             recipe,
             classes,

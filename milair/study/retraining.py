@@ -97,7 +97,7 @@ def _train(
     heads.load_state_dict(state)
     pretrained = recipe.weights == "pretrained"
     weights = backbones.load_state(recipe.backbone, trainer.inputs.source) if pretrained else None
-    backbone = backbones.build(recipe.backbone, recipe.pooling, weights)
+    backbone = backbones.build(recipe.extractor, weights)
     preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
     about: dict[str, Any] = {
         "study": session.study.study_name,

@@ -17,9 +17,10 @@ from milair.features.bank import open_bank
 from milair.frames import sample
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import look_at
-from milair.model.backbones import Backbone, _pool, build, load_state, measure
+from milair.model.backbones import Backbone, build, load_state, measure
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
+from milair.recipe import Extractor
 from milair.training.train import _seeded, new_heads, train
 
 CPU = torch.device("cpu")
@@ -87,23 +88,23 @@ def case(request: pytest.FixtureRequest) -> Case:
     pictures = torch.randn(1, 3, height, width).repeat(3, 1, 1, 1)
     pictures[1, :, : height // rows, -(width // columns) :] += 2
     pictures[2, :, -(height // rows) :, : width // columns] += 2
-    backbone = build(name, "grid", model.state_dict())
-    plain = maps = backbone.map(pictures)
+    backbone = build(Extractor(name, "grid"), model.state_dict())
+    plain = maps = backbone.maps(pictures)[0]
     if plain.std() < 1e-3:  # faded, so that hardly anything could be asserted of it
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
             norm.train().momentum = 1.0
         with torch.no_grad():
             model(pictures)
-        backbone = build(name, "grid", model.eval().state_dict())
-        maps = backbone.map(pictures)
+        backbone = build(Extractor(name, "grid"), model.eval().state_dict())
+        maps = backbone.maps(pictures)[0]
     return Case(name, known, model, backbone, pictures, plain, maps)
 
 
 def own_logits(name: str, model: nn.Module, maps: Tensor) -> Tensor:
     """What the model's own classifier makes of its backbone's maps, pooled as a backbone pools."""
     if not name.startswith("squeezenet"):  # which pools after its classifier
-        maps = _pool(model, "own" if hasattr(model, "avgpool") else "global")(maps)
+        maps = getattr(model, "avgpool", nn.AdaptiveAvgPool2d(1))(maps)
     classifier = next(getattr(model, part) for part in ("classifier", "fc", "head") if hasattr(model, part))
     logits: Tensor = classifier(maps if name.startswith(FLAT) else maps.flatten(1))
     return logits.flatten(1)
@@ -121,9 +122,9 @@ def test_its_map_is_pooled_and_measured(case: Case) -> None:
     own = getattr(case.model, "avgpool", nn.AdaptiveAvgPool2d(7))
     assert case.maps.shape == (3, case.known.channels, *case.known.cells)
     for pooling, pool in {"grid": nn.AdaptiveAvgPool2d(7), "global": nn.AdaptiveAvgPool2d(1), "own": own}.items():
-        features = _pool(case.model, pooling)(case.maps)
-        assert torch.equal(features, pool(case.maps))
-        assert measure(case.name, pooling, case.known.size) == (features.shape[1:], case.known.parameters)
+        extractor, expected = Extractor(case.name, pooling), pool(case.maps)
+        assert torch.equal(build(extractor, case.model.state_dict())(case.pictures), expected)
+        assert measure(extractor, case.known.size) == (expected.shape[1:], case.known.parameters)
 
 
 def test_it_never_trains_and_each_picture_is_alone_in_its_batch(case: Case) -> None:
@@ -159,12 +160,12 @@ def test_a_model_that_puts_channels_last_gives_them_first(name: str) -> None:
     """The document's pool took swin's columns and channels for rows and columns, and left 8 numbers of it."""
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None).eval()
-    backbone = build(name, "grid", model.state_dict())
+    backbone = build(Extractor(name, "grid"), model.state_dict())
     pictures = torch.zeros(7, 3, 64, 96)
     cells = [(row, column) for row in range(2) for column in range(3)]
     for picture, (row, column) in zip(pictures[1:], cells, strict=True):
         picture[:, 32 * row : 32 * (row + 1), 32 * column : 32 * (column + 1)] = 1  # one cell's share of the picture
-    maps = backbone.map(pictures)
+    maps = backbone.maps(pictures)[0]
     with torch.no_grad():
         assert torch.equal(maps, model.norm(model.features(pictures)).movedim(3, 1))
     most_changed = (maps[1:] - maps[0]).abs().sum(1).flatten(1).argmax(1)
@@ -177,7 +178,7 @@ def test_real_weights_make_torchvisions_logits(real_weights: Path, frames: Split
     model.load_state_dict(torch.load(real_weights / f"{name}.pth", weights_only=True))
     preprocessing = Preprocessing((400, 255))
     picture = preprocessing.normalise(preprocessing.decode(frames.train[0].picture)[None] / 255)
-    maps = build(name, "grid", load_state(name, str(real_weights))).map(picture)
+    maps = build(Extractor(name, "grid"), load_state(name, str(real_weights))).maps(picture)[0]
     with torch.no_grad():
         assert torch.equal(own_logits(name, model, maps), model(picture))
 
