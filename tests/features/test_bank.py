@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,12 @@ def test_features_are_what_they_were_bit_for_bit(small_split: Split, tmp_path: P
             normal = preprocessing.normalise(picture[None]).contiguous(memory_format=torch.channels_last)
             with torch.inference_mode():
                 assert torch.equal(train[number, index], backbone(normal)[0])
+
+
+def test_a_bank_of_before_there_were_grids_and_stages_is_found(small_split: Split, tmp_path: Path) -> None:
+    """By the key that it had then."""
+    load(small_split, tmp_path)
+    assert table(tmp_path).parent.name == "10e6e2e8ede46a28c38f0a9f"
 
 
 def test_shapes_labels_and_classes(small_split: Split, tmp_path: Path) -> None:
@@ -209,10 +216,17 @@ def test_on_a_gpu_a_row_does_not_depend_on_what_else_is_computed(small_split: Sp
 
 @pytest.mark.parametrize(
     "change",
-    [{"backbone": "squeezenet1_0"}, {"pooling": "own"}, {"normalisation": "data"}, {"image_size": "48x64"}],
+    [
+        {"backbone": "squeezenet1_0"},
+        {"pooling": "own"},
+        {"grid": "full"},
+        {"stages": 2},
+        {"normalisation": "data"},
+        {"image_size": "48x64"},
+    ],
 )
 def test_what_features_depend_on_has_a_bank_of_its_own(
-    small_split: Split, tmp_path: Path, change: dict[str, str]
+    small_split: Split, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     load(small_split, tmp_path)
     recipe = Recipe.from_json(RECIPE.to_json() | change)

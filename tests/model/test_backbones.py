@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,16 @@ def test_a_7x7_grid_of_a_larger_picture() -> None:
     assert measure(Extractor("squeezenet1_0", "grid"), (400, 255)) == ((512, 7, 7), 735_424)
 
 
+@pytest.mark.parametrize("pooling", ["grid", "own"])
+def test_a_grid_is_columns_by_rows_and_full_is_the_map_itself(pooling: str) -> None:
+    backbone = build(Extractor("squeezenet1_1", pooling, "full"))
+    maps = backbone(pictures())
+    assert torch.equal(maps, backbone.maps(pictures())[0])
+    assert maps.shape[2:] == (2, 3)
+    averaged = build(Extractor("squeezenet1_1", pooling, "3x1"))(pictures())
+    assert torch.allclose(averaged, maps.mean(2, keepdim=True))
+
+
 @pytest.mark.parametrize("name", ["nonsense", "", "torch.nn", "fasterrcnn_resnet50_fpn", "SqueezeNet1_0", "vit_b_32"])
 def test_an_unknown_backbone_is_refused(name: str) -> None:
     for refused in (
@@ -69,6 +80,13 @@ def test_a_model_that_ends_without_a_map_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(backbones, "_END", ("head",))  # of a swin: after its pooling, and flattened
     with pytest.raises(MilairError, match=r"swin_s .* has no spatial map"):
         measure(Extractor("swin_s", "grid"), SIZE)
+
+
+def test_timm_is_imported_only_when_asked_for_and_missed_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert measure(Extractor("squeezenet1_1", "grid", "3x2"), SIZE)[0] == (512, 2, 3)
+    with pytest.raises(MilairError, match=re.escape("'timm:resnet18' needs timm: pip install 'milair[timm]'")):
+        build(Extractor("timm:resnet18", "grid"))
 
 
 def test_every_classifier_of_torchvision_but_the_vision_transformers_is_a_backbone() -> None:

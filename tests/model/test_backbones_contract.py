@@ -28,41 +28,44 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Known:
-    """Channels and cells of the last map of pictures of `size` (width, height), parameters without the classifier."""
+    """Channels and cells of the last map of pictures of `size` (width, height), parameters without the classifier, and
+    the layer whose output is the last larger map."""
 
     channels: int
     parameters: int
+    before: str
     cells: tuple[int, int] = (3, 4)  # rows, columns
     size: tuple[int, int] = (128, 96)
     options: dict[str, bool] = field(default_factory=dict)  # of the torchvision model as its weights want it
 
 
 DOCUMENT = {
-    "vgg16": Known(512, 14_714_688),
-    "vgg19": Known(512, 20_024_384),
-    "efficientnet_v2_s": Known(1280, 20_177_488),
-    "efficientnet_v2_m": Known(1280, 52_858_356),
-    "mobilenet_v2": Known(1280, 2_223_872),
-    "mobilenet_v3_small": Known(576, 927_008),
-    "squeezenet1_0": Known(512, 735_424, cells=(5, 7)),
-    "squeezenet1_1": Known(512, 722_496, cells=(5, 7)),
-    "swin_b": Known(1024, 86_743_224),
+    "vgg16": Known(512, 14_714_688, "features.29"),
+    "vgg19": Known(512, 20_024_384, "features.35"),
+    "efficientnet_v2_s": Known(1280, 20_177_488, "features.5"),
+    "efficientnet_v2_m": Known(1280, 52_858_356, "features.5"),
+    "mobilenet_v2": Known(1280, 2_223_872, "features.13"),
+    "mobilenet_v3_small": Known(576, 927_008, "features.8"),
+    "squeezenet1_0": Known(512, 735_424, "features.10", cells=(5, 7)),
+    "squeezenet1_1": Known(512, 722_496, "features.7", cells=(5, 7)),
+    "swin_b": Known(1024, 86_743_224, "features.5"),
 }
 INCEPTION = {"init_weights": False, "transform_input": True}
 CONTRACT = DOCUMENT | {  # and one of every other family that torchvision has
-    "alexnet": Known(256, 2_469_696, cells=(2, 3)),
-    "convnext_tiny": Known(768, 27_818_592),
-    "densenet121": Known(1024, 6_953_856),
-    "efficientnet_b0": Known(1280, 4_007_548),
-    "googlenet": Known(1024, 5_599_904, options=INCEPTION),
-    "inception_v3": Known(2048, 21_785_568, (3, 5), (224, 160), INCEPTION),
-    "maxvit_t": Known(512, 30_143_944, (7, 7), (224, 224)),  # it takes no other pictures
-    "mnasnet0_5": Known(1280, 937_512),
-    "regnet_y_400mf": Known(440, 3_903_144),
-    "resnet18": Known(512, 11_176_512),
-    "shufflenet_v2_x0_5": Known(1024, 341_792),
-    "swin_v2_t": Known(768, 27_582_570),
+    "alexnet": Known(256, 2_469_696, "features.11", cells=(2, 3)),
+    "convnext_tiny": Known(768, 27_818_592, "features.6.0"),
+    "densenet121": Known(1024, 6_953_856, "features.transition3.conv"),
+    "efficientnet_b0": Known(1280, 4_007_548, "features.5"),
+    "googlenet": Known(1024, 5_599_904, "inception4e", options=INCEPTION),
+    "inception_v3": Known(2048, 21_785_568, "Mixed_6e", (3, 5), (224, 160), INCEPTION),
+    "maxvit_t": Known(512, 30_143_944, "blocks.2", (7, 7), (224, 224)),  # it takes no other pictures
+    "mnasnet0_5": Known(1280, 937_512, "layers.11"),
+    "regnet_y_400mf": Known(440, 3_903_144, "trunk_output.block3"),
+    "resnet18": Known(512, 11_176_512, "layer3"),
+    "shufflenet_v2_x0_5": Known(1024, 341_792, "stage3"),
+    "swin_v2_t": Known(768, 27_582_570, "features.5"),
 }
+TIMM = ["timm:resnet10t", "timm:convnext_atto", "timm:vit_tiny_patch16_224"]  # more: test_backbones_timm.py
 FLAT = ("squeezenet", "convnext", "maxvit")  # their classifiers flatten by themselves
 
 
@@ -125,6 +128,46 @@ def test_its_map_is_pooled_and_measured(case: Case) -> None:
         extractor, expected = Extractor(case.name, pooling), pool(case.maps)
         assert torch.equal(build(extractor, case.model.state_dict())(case.pictures), expected)
         assert measure(extractor, case.known.size) == (expected.shape[1:], case.known.parameters)
+
+
+def averaged(maps: Tensor, rows: int, columns: int) -> Tensor:
+    """What AdaptiveAvgPool2d gives, cell by cell."""
+    height, width = maps.shape[2:]
+    cells = [
+        maps[
+            :,
+            :,
+            r * height // rows : -(-(r + 1) * height // rows),
+            c * width // columns : -(-(c + 1) * width // columns),
+        ]
+        for r in range(rows)
+        for c in range(columns)
+    ]
+    return torch.stack([cell.mean((2, 3)) for cell in cells], dim=2).reshape(*maps.shape[:2], rows, columns)
+
+
+@pytest.mark.parametrize(("grid", "pooling"), [("5x4", "grid"), ("full", "own")])
+def test_two_stages_add_the_last_larger_map_as_torchvisions_model_computes_it(
+    case: Case, grid: str, pooling: str
+) -> None:
+    larger: list[Tensor] = []
+    layer = case.model.get_submodule(case.known.before)
+    hook = layer.register_forward_hook(lambda _, __, output: larger.append(output.clone()))
+    with torch.no_grad():
+        case.model(case.pictures)
+    hook.remove()
+    (before,) = [maps.movedim(3, 1) if case.name.startswith("swin") else maps for maps in larger]
+    state = case.model.state_dict()
+    last = build(Extractor(case.name, pooling, grid), state)(case.pictures)
+    features = build(Extractor(case.name, pooling, grid, 2), state)(case.pictures)
+    rows, columns = last.shape[2:]
+    assert torch.equal(features[:, : case.known.channels], last)
+    assert torch.allclose(features[:, case.known.channels :], averaged(before, rows, columns), atol=1e-4)
+    assert all(
+        2 * cells - 1 <= side <= 2 * cells + 2 for side, cells in zip(before.shape[2:], case.known.cells, strict=True)
+    )
+    measured = measure(Extractor(case.name, pooling, grid, 2), case.known.size)
+    assert measured == (features.shape[1:], case.known.parameters)
 
 
 def test_it_never_trains_and_each_picture_is_alone_in_its_batch(case: Case) -> None:
@@ -195,8 +238,10 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Split:
     return Split(tuple(drawn[:8]), tuple(drawn[8:]))
 
 
-@pytest.mark.parametrize("name", [*DOCUMENT, "convnext_tiny", "densenet121", "resnet18"])
+@pytest.mark.parametrize("name", [*DOCUMENT, "convnext_tiny", "densenet121", "resnet18", *TIMM])
 def test_a_backbone_trains_heads_for_an_epoch(name: str, frames: Split, tmp_path: Path) -> None:
+    if name in TIMM:
+        pytest.importorskip("timm", reason="timm is not installed")
     recipe = Recipe(
         backbone=name,
         weights="random",
