@@ -43,8 +43,9 @@ class Backbone(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         last, *before = self.maps(pictures)
         features: Tensor = self.pool(last)
+        rows, columns = features.shape[2:]
         for larger in before:
-            features = torch.cat([features, adaptive_avg_pool2d(larger, features.shape[2:])], dim=1)
+            features = torch.cat([features, adaptive_avg_pool2d(larger, (rows, columns))], dim=1)
         return features
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
@@ -87,7 +88,7 @@ class _Layers(nn.Sequential):
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         if self.stages == 1:
-            return [super().forward(pictures)]
+            return [super().forward(pictures)]  # type: ignore[no-untyped-call]
         last = before = pictures
         for layer in _unnested(self):
             after = layer(last)
@@ -217,7 +218,7 @@ def _timm(name: str, **weights: Any) -> nn.Module:
         return timm.create_model(name, **weights)
 
 
-def _cut(extractor: Extractor, model: nn.Module) -> Backbone:
+def _cut(extractor: Extractor, model: Any) -> Backbone:
     name, stages = extractor.backbone, extractor.stages
     if name.startswith(TIMM):
         expected = [model.pretrained_cfg[numbers] for numbers in ("mean", "std")]
