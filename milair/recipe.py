@@ -151,7 +151,7 @@ Head = LinearHead | ConvHead | DenseHead
 _HEADS: dict[Any, Any] = {"linear": LinearHead, "conv": ConvHead, "dense": DenseHead}
 
 
-class Extractor(NamedTuple):
+class FeatureMap(NamedTuple):
     """What decides how a frozen backbone makes features of pictures, whatever their size: fields of a recipe."""
 
     backbone: str
@@ -219,8 +219,8 @@ class Recipe:
         return int(width), int(height)
 
     @property
-    def extractor(self) -> Extractor:
-        return Extractor(self.backbone, self.pooling, self.grid, self.stages)
+    def feature_map(self) -> FeatureMap:
+        return FeatureMap(self.backbone, self.pooling, self.grid, self.stages)
 
     @property
     def scheduled(self) -> bool:

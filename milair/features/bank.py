@@ -27,7 +27,7 @@ from milair.frames.frame import Frame, Split
 from milair.frames.pictures import Picture, Progress
 from milair.model import backbones
 from milair.model.preprocessing import Preprocessing, statistics
-from milair.recipe import Extractor, Recipe
+from milair.recipe import FeatureMap, Recipe
 
 BATCH = 32  # views between two writes, in every forward pass of a GPU, and copied to it at once
 SEEN = 0.5  # a view that hides more than this share of the object is replaced by the plain picture
@@ -95,10 +95,10 @@ def open_bank(
     measured: dict[str, Sequence[Frame]] = {"imagenet": (), "data": split.train, "frames": frames}
     pictures = tuple(frame.picture for frame in measured[recipe.normalisation])
     preprocessing = Preprocessing(recipe.size, *(statistics(pictures, recipe.size) if pictures else ()))
-    extractor = recipe.extractor._asdict()
+    feature_map = recipe.feature_map._asdict()
     about: dict[str, Any] = {
         # Without defaults: banks from before there were other values are found by what they said.
-        **{name: value for name, value in extractor.items() if value != Extractor._field_defaults.get(name)},
+        **{name: value for name, value in feature_map.items() if value != FeatureMap._field_defaults.get(name)},
         "weights": backbones.fingerprint(state),
         "preprocessing": asdict(preprocessing),
         "views": [SEED, VERSION],
@@ -113,7 +113,7 @@ def open_bank(
         for frame in part
         for number in numbers
     }
-    row = np.dtype((np.float32, backbones.measure(recipe.extractor, recipe.size)[0]))
+    row = np.dtype((np.float32, backbones.measure(recipe.feature_map, recipe.size)[0]))
     say = progress or (lambda *_: None)
     try:
         with _alone(place, lambda: say("waiting for another process: features", 0, len(wanted))):
@@ -205,7 +205,7 @@ def _compute(
     """Features of views of pictures in their order, up to BATCH at a time: float32 [n, channels, rows, columns].
 
     On a CPU pictures pass one by one, on a GPU always BATCH of them: no number depends on what else is computed."""
-    backbone = backbones.build(recipe.extractor, state).to(device)
+    backbone = backbones.build(recipe.feature_map, state).to(device)
     backbone.to(memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
     at_once = 1 if device.type == "cpu" else BATCH  # larger ones cost a CPU half again: memory, then cache
     decode = lru_cache(maxsize=1)(preprocessing.decode)  # a picture's views come one after the other

@@ -23,7 +23,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from milair.errors import MilairError, first_line
 from milair.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from milair.recipe import Extractor
+from milair.recipe import FeatureMap
 
 RANDOM_SEED = 32  # the one initialisation that "random" weights means
 _END = ("avgpool", "classifier", "fc", "head")  # the first of a model's children that is no part of its body
@@ -136,12 +136,12 @@ def names() -> list[str]:
     return [name for name in torchvision.models.list_models(module=torchvision.models) if not name.startswith("vit_")]
 
 
-def build(extractor: Extractor, state: dict[str, Tensor] | None = None) -> Backbone:
+def build(feature_map: FeatureMap, state: dict[str, Tensor] | None = None) -> Backbone:
     """The backbone with these weights, or with the seeded random ones."""
-    name = extractor.backbone
+    name = feature_map.backbone
     if state is None:
         with _seeded():
-            return _cut(extractor, _model(name))
+            return _cut(feature_map, _model(name))
     if name.startswith("densenet"):  # torchvision's own files have kept the names of an older torch
         state = {re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): state[key] for key in state}
     model = _unloaded(name, side_exits=any(key.startswith(_SIDE_EXITS) for key in state))
@@ -151,34 +151,34 @@ def build(extractor: Extractor, state: dict[str, Tensor] | None = None) -> Backb
         raise MilairError(
             f"these weights are not those of {_library(name)}'s {name.removeprefix(TIMM)} ({first_line(error)})"
         ) from None
-    backbone = _cut(extractor, model).float()
+    backbone = _cut(feature_map, model).float()
     # Held as new layers are: laid out in memory as in a file, the same numbers may add up to others.
     backbone._apply(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))  # type: ignore[no-untyped-call]
     return backbone
 
 
-def without_numbers(extractor: Extractor) -> Backbone:
+def without_numbers(feature_map: FeatureMap) -> Backbone:
     """The backbone to be loaded with `assign`: its weights have no memory, or are timm's of no meaning; what is no
     weight is as it should be."""
-    return _cut(extractor, _unloaded(extractor.backbone))
+    return _cut(feature_map, _unloaded(feature_map.backbone))
 
 
-def on_meta(extractor: Extractor) -> Backbone:
+def on_meta(feature_map: FeatureMap) -> Backbone:
     """The backbone on torch's meta device: what passes through it has a shape and no values."""
-    return without_numbers(extractor).to("meta")
+    return without_numbers(feature_map).to("meta")
 
 
 @lru_cache(maxsize=64)
-def measure(extractor: Extractor, size: tuple[int, int]) -> tuple[tuple[int, ...], int]:
+def measure(feature_map: FeatureMap, size: tuple[int, int]) -> tuple[tuple[int, ...], int]:
     """Shape of the features (channels, rows, columns) of pictures of `size`, and the number of parameters.
 
     Nothing is computed or loaded: the pictures pass on torch's meta device."""
-    backbone = on_meta(extractor)
+    backbone = on_meta(feature_map)
     try:
         features = backbone(torch.empty(1, 3, size[1], size[0], device="meta"))
     except (MilairError, RuntimeError, AssertionError) as error:
         raise MilairError(
-            f"backbone {extractor.backbone} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}"
+            f"backbone {feature_map.backbone} cannot take pictures of {size[0]}x{size[1]}: {first_line(error)}"
         ) from None
     return tuple(features.shape[1:]), sum(parameter.numel() for parameter in backbone.parameters())
 
@@ -218,12 +218,12 @@ def _timm(name: str, **weights: Any) -> nn.Module:
         return timm.create_model(name, **weights)
 
 
-def _cut(extractor: Extractor, model: Any) -> Backbone:
-    name, stages = extractor.backbone, extractor.stages
+def _cut(feature_map: FeatureMap, model: Any) -> Backbone:
+    name, stages = feature_map.backbone, feature_map.stages
     if name.startswith(TIMM):
         expected = [model.pretrained_cfg[numbers] for numbers in ("mean", "std")]
         rescale = [] if expected == [IMAGENET_MEAN, IMAGENET_STD] else [_Rescale(*expected)]
-        return Backbone(nn.Sequential(*rescale, _Timm(model, stages)), _pool(extractor))
+        return Backbone(nn.Sequential(*rescale, _Timm(model, stages)), _pool(feature_map))
     layers: list[nn.Module] = [_Rescale([0.5] * 3, [0.5] * 3)] if name in _INCEPTIONS else []
     for child, module in model.named_children():
         if child in _END:
@@ -232,18 +232,18 @@ def _cut(extractor: Extractor, model: Any) -> Backbone:
             layers += module if isinstance(module, nn.ModuleList) else [module]  # MaxViT keeps its blocks in a list
     if name.startswith("densenet"):
         layers.append(nn.ReLU())  # in torchvision it is a function call in `forward`
-    return Backbone(_Layers(layers, stages), _pool(extractor, getattr(model, "avgpool", None)))
+    return Backbone(_Layers(layers, stages), _pool(feature_map, getattr(model, "avgpool", None)))
 
 
-def _pool(extractor: Extractor, own: nn.Module | None = None) -> nn.Module:
+def _pool(feature_map: FeatureMap, own: nn.Module | None = None) -> nn.Module:
     """`own` is the model's."""
-    if extractor.pooling == "own" and own is not None:
+    if feature_map.pooling == "own" and own is not None:
         return own
-    if extractor.pooling == "global":
+    if feature_map.pooling == "global":
         return nn.AdaptiveAvgPool2d(1)
-    if extractor.grid == "full":
+    if feature_map.grid == "full":
         return nn.Identity()
-    columns, rows = extractor.grid.split("x")
+    columns, rows = feature_map.grid.split("x")
     return nn.AdaptiveAvgPool2d((int(rows), int(columns)))
 
 

@@ -123,7 +123,7 @@ def load(folder: Path, device: torch.device) -> Detector:
         size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
         detector = Detector(
             Preprocessing(size, mean, std),
-            backbones.without_numbers(recipe.extractor),
+            backbones.without_numbers(recipe.feature_map),
             on_meta(recipe, len(classes)),
             recipe,
             classes,

@@ -125,14 +125,14 @@ class Size:
 
 def size(recipe: Recipe, classes: int) -> Size:
     """Parameters of a recipe's model, counted without computing or loading anything."""
-    _, frozen = backbones.measure(recipe.extractor, recipe.size)
+    _, frozen = backbones.measure(recipe.feature_map, recipe.size)
     trainable = sum(parameter.numel() for parameter in on_meta(recipe, classes).parameters())
     return Size(frozen + trainable, trainable)
 
 
 def training_bytes(recipe: Recipe, classes: int) -> int:
     """Memory to train heads, about: weights and a batch's activations, both with gradients, and Adam's two moments."""
-    shape, _ = backbones.measure(recipe.extractor, recipe.size)
+    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
     heads, outputs = on_meta(recipe, classes), list[int]()
     for module in heads.modules():
         if not list(module.children()):
@@ -144,6 +144,6 @@ def training_bytes(recipe: Recipe, classes: int) -> int:
 
 def on_meta(recipe: Recipe, classes: int) -> Heads:
     """Heads on torch's meta device: nothing is drawn."""
-    shape, _ = backbones.measure(recipe.extractor, recipe.size)
+    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
     with torch.device("meta"):
         return Heads(recipe, shape, classes)

@@ -97,7 +97,7 @@ def _train(
     heads.load_state_dict(state)
     pretrained = recipe.weights == "pretrained"
     weights = backbones.load_state(recipe.backbone, trainer.inputs.source) if pretrained else None
-    backbone = backbones.build(recipe.extractor, weights)
+    backbone = backbones.build(recipe.feature_map, weights)
     preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
     about: dict[str, Any] = {
         "study": session.study.study_name,

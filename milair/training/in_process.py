@@ -57,7 +57,7 @@ class Trainer:
 
     def bank(self, recipe: Recipe) -> Bank:
         """The bank that a recipe draws from."""
-        key = (recipe.extractor, recipe.weights, recipe.normalisation, recipe.image_size)
+        key = (recipe.feature_map, recipe.weights, recipe.normalisation, recipe.image_size)
         if self._bank is None or self._bank[0] != key:
             self._bank = None  # closed before another one is opened
             inputs = self.inputs
@@ -80,13 +80,13 @@ class Trainer:
 
     def weights(self, recipe: Recipe) -> str:
         """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available."""
-        backbones.measure(recipe.extractor, recipe.size)
+        backbones.measure(recipe.feature_map, recipe.size)
         pretrained = recipe.weights == "pretrained"
         return backbones.fingerprint(backbones.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
 
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from, on disk."""
-        shape, _ = backbones.measure(recipe.extractor, recipe.size)
+        shape, _ = backbones.measure(recipe.feature_map, recipe.size)
         return 4 * math.prod(shape) * self.views(recipe)
 
     def views(self, recipe: Recipe) -> int:

@@ -24,7 +24,7 @@ from milair.frames.frame import Frame, Split
 from milair.frames.pictures import Picture, look_at
 from milair.model import backbones
 from milair.model.preprocessing import IMAGENET_MEAN, Preprocessing
-from milair.recipe import Extractor
+from milair.recipe import FeatureMap
 
 RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2)
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def features(part: Part) -> torch.Tensor:
 @pytest.mark.parametrize("normalisation", ["imagenet", "data"])
 def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_path: Path, normalisation: str) -> None:
     found = load(small_split, tmp_path, RECIPE.override({"normalisation": normalisation}))
-    backbone = backbones.build(Extractor("squeezenet1_1", "grid"))
+    backbone = backbones.build(FeatureMap("squeezenet1_1", "grid"))
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (found.mean, found.std))
     for part, frames in ((found.train, small_split.train), (found.val, small_split.val)):
         for index, frame in enumerate(frames):
@@ -71,7 +71,7 @@ def test_features_are_what_they_were_bit_for_bit(small_split: Split, tmp_path: P
     train = features(load(small_split, tmp_path).train)
     assert train.double().mean((1, 2, 3, 4)).tolist() == pytest.approx([0.29795690, 0.23005711, 0.22076740, 0.21403523])
     assert train[3, 7, 0, 2, 3].item() == pytest.approx(0.67408276)
-    backbone = backbones.build(Extractor("squeezenet1_1", "grid")).to(memory_format=torch.channels_last)
+    backbone = backbones.build(FeatureMap("squeezenet1_1", "grid")).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing((64, 48))
     for index, frame in enumerate(small_split.train):
         for number in range(4):

@@ -20,7 +20,7 @@ from milair.frames.pictures import look_at
 from milair.model.backbones import Backbone, build, load_state, measure
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
-from milair.recipe import Extractor
+from milair.recipe import FeatureMap
 from milair.training.train import _seeded, new_heads, train
 
 CPU = torch.device("cpu")
@@ -91,7 +91,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     pictures = torch.randn(1, 3, height, width).repeat(3, 1, 1, 1)
     pictures[1, :, : height // rows, -(width // columns) :] += 2
     pictures[2, :, -(height // rows) :, : width // columns] += 2
-    backbone = build(Extractor(name, "grid"), model.state_dict())
+    backbone = build(FeatureMap(name, "grid"), model.state_dict())
     plain = maps = backbone.maps(pictures)[0]
     if plain.std() < 1e-3:  # faded, so that hardly anything could be asserted of it
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -99,7 +99,7 @@ def case(request: pytest.FixtureRequest) -> Case:
             norm.train().momentum = 1.0
         with torch.no_grad():
             model(pictures)
-        backbone = build(Extractor(name, "grid"), model.eval().state_dict())
+        backbone = build(FeatureMap(name, "grid"), model.eval().state_dict())
         maps = backbone.maps(pictures)[0]
     return Case(name, known, model, backbone, pictures, plain, maps)
 
@@ -125,9 +125,9 @@ def test_its_map_is_pooled_and_measured(case: Case) -> None:
     own = getattr(case.model, "avgpool", nn.AdaptiveAvgPool2d(7))
     assert case.maps.shape == (3, case.known.channels, *case.known.cells)
     for pooling, pool in {"grid": nn.AdaptiveAvgPool2d(7), "global": nn.AdaptiveAvgPool2d(1), "own": own}.items():
-        extractor, expected = Extractor(case.name, pooling), pool(case.maps)
-        assert torch.equal(build(extractor, case.model.state_dict())(case.pictures), expected)
-        assert measure(extractor, case.known.size) == (expected.shape[1:], case.known.parameters)
+        feature_map, expected = FeatureMap(case.name, pooling), pool(case.maps)
+        assert torch.equal(build(feature_map, case.model.state_dict())(case.pictures), expected)
+        assert measure(feature_map, case.known.size) == (expected.shape[1:], case.known.parameters)
 
 
 def averaged(maps: Tensor, rows: int, columns: int) -> Tensor:
@@ -158,15 +158,15 @@ def test_two_stages_add_the_last_larger_map_as_torchvisions_model_computes_it(
     hook.remove()
     (before,) = [maps.movedim(3, 1) if case.name.startswith("swin") else maps for maps in larger]
     state = case.model.state_dict()
-    last = build(Extractor(case.name, pooling, grid), state)(case.pictures)
-    features = build(Extractor(case.name, pooling, grid, 2), state)(case.pictures)
+    last = build(FeatureMap(case.name, pooling, grid), state)(case.pictures)
+    features = build(FeatureMap(case.name, pooling, grid, 2), state)(case.pictures)
     rows, columns = last.shape[2:]
     assert torch.equal(features[:, : case.known.channels], last)
     assert torch.allclose(features[:, case.known.channels :], averaged(before, rows, columns), atol=1e-4)
     assert all(
         2 * cells - 1 <= side <= 2 * cells + 2 for side, cells in zip(before.shape[2:], case.known.cells, strict=True)
     )
-    measured = measure(Extractor(case.name, pooling, grid, 2), case.known.size)
+    measured = measure(FeatureMap(case.name, pooling, grid, 2), case.known.size)
     assert measured == (features.shape[1:], case.known.parameters)
 
 
@@ -203,7 +203,7 @@ def test_a_model_that_puts_channels_last_gives_them_first(name: str) -> None:
     """The document's pool took swin's columns and channels for rows and columns, and left 8 numbers of it."""
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None).eval()
-    backbone = build(Extractor(name, "grid"), model.state_dict())
+    backbone = build(FeatureMap(name, "grid"), model.state_dict())
     pictures = torch.zeros(7, 3, 64, 96)
     cells = [(row, column) for row in range(2) for column in range(3)]
     for picture, (row, column) in zip(pictures[1:], cells, strict=True):
@@ -221,7 +221,7 @@ def test_real_weights_make_torchvisions_logits(real_weights: Path, frames: Split
     model.load_state_dict(torch.load(real_weights / f"{name}.pth", weights_only=True))
     preprocessing = Preprocessing((400, 255))
     picture = preprocessing.normalise(preprocessing.decode(frames.train[0].picture)[None] / 255)
-    maps = build(Extractor(name, "grid"), load_state(name, str(real_weights))).maps(picture)[0]
+    maps = build(FeatureMap(name, "grid"), load_state(name, str(real_weights))).maps(picture)[0]
     with torch.no_grad():
         assert torch.equal(own_logits(name, model, maps), model(picture))
 

@@ -16,7 +16,7 @@ from milair.model.backbones import build, file, fingerprint, load_state, measure
 from milair.model.detector import Detector, load, save
 from milair.model.heads import Heads
 from milair.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from milair.recipe import Extractor
+from milair.recipe import FeatureMap
 
 CPU = torch.device("cpu")
 SIZE = 96, 64  # width, height
@@ -59,7 +59,7 @@ def expected(timm: Any, name: str, pictures: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", MODELS)
 def test_its_map_is_timms_own_frozen_and_as_measured(timm: Any, pictures: Tensor, name: str) -> None:
     state = drawn(timm, name).state_dict()
-    backbone = build(Extractor(f"timm:{name}", "grid", "full"), state)
+    backbone = build(FeatureMap(f"timm:{name}", "grid", "full"), state)
     backbone.train()
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
@@ -67,13 +67,13 @@ def test_its_map_is_timms_own_frozen_and_as_measured(timm: Any, pictures: Tensor
     torch.testing.assert_close(maps, expected(timm, name, pictures), rtol=1e-4, atol=1e-5)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     for pooling, grid, cells in (("grid", "full", maps.shape[2:]), ("own", "4x3", (3, 4)), ("global", "full", (1, 1))):
-        measured = measure(Extractor(f"timm:{name}", pooling, grid), SIZE)
+        measured = measure(FeatureMap(f"timm:{name}", pooling, grid), SIZE)
         assert measured == ((maps.shape[1], *cells), parameters)
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
 def test_two_stages_are_those_of_timms_feature_extractor(timm: Any, pictures: Tensor, name: str) -> None:
-    backbone = build(Extractor(f"timm:{name}", "grid", "full", 2), drawn(timm, name).state_dict())
+    backbone = build(FeatureMap(f"timm:{name}", "grid", "full", 2), drawn(timm, name).state_dict())
     with torch.no_grad():
         before, last = drawn(timm, name, features_only=True, out_indices=(-2, -1))(pictures)
     for ours, theirs in zip(backbone.maps(pictures), (last, before), strict=True):
@@ -83,33 +83,33 @@ def test_two_stages_are_those_of_timms_feature_extractor(timm: Any, pictures: Te
 
 @pytest.mark.usefixtures("timm")
 @pytest.mark.parametrize(
-    ("extractor", "size", "said"),
+    ("feature_map", "size", "said"),
     [
-        (Extractor("timm:vit_tiny_patch16_224", "grid", stages=2), SIZE, "two stages need maps of two sizes"),
+        (FeatureMap("timm:vit_tiny_patch16_224", "grid", stages=2), SIZE, "two stages need maps of two sizes"),
         (
-            Extractor("timm:vit_tiny_patch16_224", "grid"),
+            FeatureMap("timm:vit_tiny_patch16_224", "grid"),
             (400, 255),
             r"height \(255\) should be divisible by .* \(16\)",
         ),
-        (Extractor("timm:mixer_s32_224", "grid"), SIZE, "height"),
-        (Extractor("timm:nope", "grid"), SIZE, "'timm:nope' is not one of timm's models"),
-        (Extractor("timm:resnet18.nope", "grid"), SIZE, "'timm:resnet18.nope' is not one of timm's models"),
-        (Extractor("timm:hf-hub:timm/resnet18", "grid"), SIZE, "is not one of timm's models"),
-        (Extractor("timm:", "grid"), SIZE, "'timm:' is not one of timm's models"),
+        (FeatureMap("timm:mixer_s32_224", "grid"), SIZE, "height"),
+        (FeatureMap("timm:nope", "grid"), SIZE, "'timm:nope' is not one of timm's models"),
+        (FeatureMap("timm:resnet18.nope", "grid"), SIZE, "'timm:resnet18.nope' is not one of timm's models"),
+        (FeatureMap("timm:hf-hub:timm/resnet18", "grid"), SIZE, "is not one of timm's models"),
+        (FeatureMap("timm:", "grid"), SIZE, "'timm:' is not one of timm's models"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(extractor: Extractor, size: tuple[int, int], said: str) -> None:
+def test_what_cannot_be_is_said_in_one_line(feature_map: FeatureMap, size: tuple[int, int], said: str) -> None:
     with pytest.raises(MilairError, match=said) as refused:
-        measure(extractor, size)
+        measure(feature_map, size)
     assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.usefixtures("timm")
 def test_random_weights_are_always_the_same_and_disturb_nobodys_random_numbers() -> None:
     before = torch.get_rng_state()
-    first, second = (build(Extractor("timm:resnet10t", "grid")).state_dict() for _ in range(2))
+    first, second = (build(FeatureMap("timm:resnet10t", "grid")).state_dict() for _ in range(2))
     backbones.measure.cache_clear()
-    measure(Extractor("timm:resnet10t", "grid"), SIZE)
+    measure(FeatureMap("timm:resnet10t", "grid"), SIZE)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
@@ -123,7 +123,7 @@ def test_weights_from_a_folder_or_a_file(timm: Any, tmp_path: Path) -> None:
     marks += [fingerprint(load_state(name, str(source))) for source in (tmp_path, file(name, str(tmp_path)))]
     assert marks == [fingerprint(state)] * 3
     with pytest.raises(MilairError, match="not those of timm's convnext_atto"):
-        build(Extractor("timm:convnext_atto", "grid"), state)
+        build(FeatureMap("timm:convnext_atto", "grid"), state)
     file(name, str(tmp_path)).write_bytes(b"half a file")
     with pytest.raises(MilairError, match="not a file of weights"):
         load_state(name, str(tmp_path))
@@ -159,10 +159,10 @@ def test_a_checkpoint_gives_the_same_model(tmp_path: Path, name: str, stages: in
         cls_head=LinearHead("8"),
         reg_head=LinearHead("8"),
     )
-    backbone = build(recipe.extractor)
+    backbone = build(recipe.feature_map)
     for parameter in backbone.parameters():
         parameter.mul_(1.01)  # no longer those of weights="random"
-    heads = Heads(recipe, measure(recipe.extractor, recipe.size)[0], 3)
+    heads = Heads(recipe, measure(recipe.feature_map, recipe.size)[0], 3)
     original = Detector(Preprocessing(recipe.size), backbone, heads, recipe, "abc").eval()
     save(tmp_path, original, {})
     before = torch.get_rng_state()

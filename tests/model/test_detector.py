@@ -27,10 +27,10 @@ RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", 
 def make(recipe: Recipe = RECIPE) -> Detector:
     """A detector of random numbers that are not those of a backbone with weights "random"."""
     torch.manual_seed(1)
-    backbone = backbones.build(recipe.extractor)
+    backbone = backbones.build(recipe.feature_map)
     for parameter in backbone.parameters():
         parameter.mul_(1.01)
-    shape, _ = backbones.measure(recipe.extractor, recipe.size)
+    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
     scale = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
     return Detector(Preprocessing(recipe.size, *scale), backbone, Heads(recipe, shape, 3), recipe, "abc").eval()
 

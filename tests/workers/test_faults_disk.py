@@ -117,7 +117,7 @@ def test_a_study_whose_database_has_no_room_goes_on_once_there_is_some(
 def test_an_old_checkpoint_stays_whole_where_a_new_one_has_no_room(tmp_path: Path) -> None:
     def detector(seed: int) -> Detector:
         torch.manual_seed(seed)
-        backbone = backbones.build(RECIPE.extractor)
+        backbone = backbones.build(RECIPE.feature_map)
         return Detector(Preprocessing(RECIPE.size), backbone, Heads(RECIPE, (512, 7, 7), 2), RECIPE, "ab").eval()
 
     picture = torch.zeros(1, 3, 48, 64, dtype=torch.uint8)
