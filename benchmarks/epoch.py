@@ -56,7 +56,7 @@ class Pictures(Dataset[tuple[Tensor, int, Tensor]]):
 
 def plain_epoch(recipe: Recipe, frames: Split, bank: Bank, state: dict[str, Tensor] | None) -> float:
     """Seconds of one epoch of the plain loop."""
-    backbone = backbones.build(recipe.backbone, recipe.pooling, state)
+    backbone = backbones.build(recipe.feature_map, state)
     heads = Heads(recipe, bank.shape, len(bank.classes))
     optimizer = torch.optim.Adam(heads.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)

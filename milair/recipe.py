@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, fields
 from functools import partial, wraps
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -151,6 +151,15 @@ Head = LinearHead | ConvHead | DenseHead
 _HEADS: dict[Any, Any] = {"linear": LinearHead, "conv": ConvHead, "dense": DenseHead}
 
 
+class FeatureMap(NamedTuple):
+    """What decides how a frozen backbone makes features of pictures, whatever their size: fields of a recipe."""
+
+    backbone: str
+    pooling: str
+    grid: str = "7x7"
+    stages: int = 1
+
+
 @_refused_in_one_line
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Recipe:
@@ -208,6 +217,10 @@ class Recipe:
         """Width and height in pixels."""
         width, height = self.image_size.split("x")
         return int(width), int(height)
+
+    @property
+    def feature_map(self) -> FeatureMap:
+        return FeatureMap(self.backbone, self.pooling, self.grid, self.stages)
 
     @property
     def scheduled(self) -> bool:

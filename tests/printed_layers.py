@@ -34,7 +34,7 @@ def layers(recipe: Recipe, classes: int) -> tuple[list[Layer], dict[str, float]]
             name, ones = "AdaptiveMaxPool2d", [1, 1]
         add(name, [*output.shape[1:], *ones], sum(values.numel() for values in module.parameters(recurse=False)))
 
-    backbone = backbones.on_meta(recipe.backbone, recipe.pooling)
+    backbone = backbones.on_meta(recipe.feature_map)
     trained = heads.on_meta(recipe, classes)[0].eval()
     for module in (*backbone.modules(), *trained.modules()):
         if not isinstance(

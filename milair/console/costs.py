@@ -38,7 +38,7 @@ def costs(session: Session, trainer: Trainer, seed: int) -> str:
 
 def _epoch_seconds(recipe: Recipe, trainer: Trainer) -> float:
     """The second of two short epochs on made-up features, scaled to the length of a real one."""
-    shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
     frames, classes, device = len(trainer.inputs.split.train), trainer.inputs.classes, trainer.device
     few = min(frames, 4 * recipe.batch_size)
     rows = torch.randn(2 * few, *shape, device=device)

@@ -17,7 +17,7 @@ from milair.frames.pictures import Picture, Progress
 from milair.model import backbones
 from milair.model.extractor import Extractor
 from milair.model.preprocessing import Preprocessing, statistics
-from milair.recipe import Recipe
+from milair.recipe import FeatureMap, Recipe
 
 SEEN = 0.5  # a view that hides more than this share of the object is replaced by the plain picture
 
@@ -93,16 +93,16 @@ def open_bank(
     measured: dict[str, Sequence[Frame]] = {"imagenet": (), "data": split.train, "frames": frames}
     pictures = tuple(frame.picture for frame in measured[recipe.normalisation])
     preprocessing = Preprocessing(recipe.size, *(statistics(pictures, recipe.size) if pictures else ()))
-    weights = backbones.fingerprint(state)
+    weights, feature_map = backbones.fingerprint(state), recipe.feature_map._asdict()
     extractor = lru_cache(lambda: Extractor.build(recipe, state, preprocessing, device))
     # Under "data" another split has other statistics, and with them a bank of its own.
     augmented = split.train if recipe.normalisation == "data" else (*frames, *split.train)
 
     def table(kind: Views | Crops, wanted: Sequence[tuple[int, Frame]]) -> Table:
         about: dict[str, Any] = {
-            "backbone": recipe.backbone,
+            # Without defaults: banks from before there were other values are found by what they said
+            **{name: value for name, value in feature_map.items() if value != FeatureMap._field_defaults.get(name)},
             "weights": weights,
-            "pooling": recipe.pooling,
             "preprocessing": asdict(replace(preprocessing, size=kind.size)),
             "views": kind.version,
             "device": device.type,
@@ -110,7 +110,7 @@ def open_bank(
         return open_table(
             folder,
             about,
-            backbones.measure(recipe.backbone, recipe.pooling, kind.size)[0],
+            backbones.measure(recipe.feature_map, kind.size)[0],
             {key(number, kind.content(frame)): (number, frame) for number, frame in wanted},
             lambda missing: _compute(extractor(), kind, missing),
             progress or (lambda *_: None),

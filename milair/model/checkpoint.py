@@ -102,7 +102,7 @@ def _detector(described: Mapping[str, Any]) -> Detector:
     recipe, classes = Recipe.from_json(described["recipe"]), described["classes"]
     size, mean, std = (tuple(described["preprocessing"][name]) for name in ("size", "mean", "std"))
     heads, *second = on_meta(recipe, len(classes))
-    backbone = backbones.without_numbers(recipe.backbone, recipe.pooling)
+    backbone = backbones.without_numbers(recipe.feature_map)
     return Detector(Preprocessing(size, mean, std), backbone, heads, recipe, classes, *second)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from milair.boxes import to_pixels
 from milair.model import backbones
-from milair.model.cascade import Outputs, both, cut_about, decide, from_crop, mean, read, read_both
+from milair.model.cascade import Outputs, both, cut_about, decide, mean, read, read_both
 from milair.model.extractor import Extractor
 from milair.model.heads import Heads
 from milair.model.preprocessing import AnyPicture, Preprocessing, opened
@@ -35,11 +35,13 @@ class Model(nn.Module):
 
     classes: tuple[str, ...]
 
-    def detect(self, pictures: Sequence[Image.Image]) -> Outputs:
-        """Class probabilities [n, classes] and boxes [n, 4] in shares, for pictures that are upright and RGB."""
+    def detect(self, pictures: Sequence[Image.Image], flip: bool = False) -> Outputs:
+        """Class probabilities [n, classes] and boxes [n, 4] in shares, for pictures that are upright and RGB.
+
+        With `flip` each is seen mirrored as well."""
         raise NotImplementedError
 
-    def predict(self, images: Iterable[AnyPicture]) -> Iterator[Prediction]:
+    def predict(self, images: Iterable[AnyPicture], flip: bool = False) -> Iterator[Prediction]:
         """Predictions for files, PIL pictures or arrays uint8 [height, width, 3], in their order; each is decoded once.
 
         MilairError names what cannot be decoded."""
@@ -47,7 +49,7 @@ class Model(nn.Module):
         remaining, together = iter(images), _TOGETHER[next(self.parameters()).device.type]
         while batch := list(islice(remaining, together)):
             pictures = [opened(image) for image in batch]
-            probabilities, boxes = self.detect(pictures)
+            probabilities, boxes = self.detect(pictures, flip)
             best = probabilities.max(1)
             for image, picture, probability, label, box in zip(
                 batch, pictures, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
@@ -81,15 +83,15 @@ class Detector(Model):
         """Features of pictures float [n, 3, height, width] in 0–1, of any size."""
         return Extractor(self.backbone, self.preprocessing, next(self.parameters()).device)(pictures)
 
-    def detect(self, pictures: Sequence[Image.Image], first: Outputs | None = None) -> Outputs:
+    def detect(self, pictures: Sequence[Image.Image], flip: bool = False, first: Outputs | None = None) -> Outputs:
         """By all looks; `first` is what the first one came to, if that is known."""
-        return detect([self], pictures, first=first)
+        return detect([self], pictures, flip, first)
 
 
 class Ensemble(Model):
     """Several detectors as one: the mean of their probabilities and boxes, look by look.
 
-    With `flip` each picture is seen mirrored as well. Members that share a backbone share its passes."""
+    With `flip` it always sees pictures mirrored as well. Members that share a backbone share its passes."""
 
     def __init__(self, members: Sequence[Detector], flip: bool = False) -> None:
         super().__init__()
@@ -98,13 +100,13 @@ class Ensemble(Model):
     def __iter__(self) -> Iterator[Detector]:
         return (member for member in self.members if isinstance(member, Detector))
 
-    def detect(self, pictures: Sequence[Image.Image]) -> Outputs:
-        return detect(list(self), pictures, self.flip)
+    def detect(self, pictures: Sequence[Image.Image], flip: bool = False) -> Outputs:
+        return detect(list(self), pictures, flip or self.flip)
 
 
 @torch.inference_mode()
 def detect(
-    members: Sequence[Detector], pictures: Sequence[Image.Image], flip: bool = False, first: Outputs | None = None
+    members: Sequence[Detector], pictures: Sequence[Image.Image], flip: bool, first: Outputs | None = None
 ) -> Outputs:
     """What members come to together: see `Model.detect`."""
     outputs: list[Outputs] = []
@@ -120,7 +122,10 @@ def detect(
         outputs = []
         for group in _grouped(
             [member for member in again if iteration < member.recipe.iterations],
-            lambda member: (id(member.backbone), member.recipe.crop_size, member.recipe.crop_margin),
+            lambda member: (
+                *(id(member.backbone), member.preprocessing.mean, member.preprocessing.std),
+                *(member.recipe.crop_size, member.recipe.crop_margin),
+            ),
         ):
             shown, crops = cut_about(pictures, boxes.cpu(), group[0].recipe)
             features = group[0].extract(shown)

@@ -28,7 +28,7 @@ class Extractor:
     def build(
         cls, recipe: Recipe, state: dict[str, Tensor] | None, preprocessing: Preprocessing, device: torch.device
     ) -> Self:
-        backbone = backbones.build(recipe.backbone, recipe.pooling, state).to(device)
+        backbone = backbones.build(recipe.feature_map, state).to(device)
         return cls(backbone.to(memory_format=torch.channels_last), preprocessing, device)  # 1.8 times as fast on a CPU
 
     @torch.inference_mode()

@@ -126,7 +126,7 @@ class Size:
 
 def size(recipe: Recipe, classes: int) -> Size:
     """Parameters of a recipe's model, counted without computing or loading anything."""
-    _, frozen = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    _, frozen = backbones.measure(recipe.feature_map, recipe.size)
     trainable = sum(parameter.numel() for heads in on_meta(recipe, classes) for parameter in heads.parameters())
     return Size(frozen + trainable, trainable)
 
@@ -148,7 +148,7 @@ def training_bytes(recipe: Recipe, classes: int) -> int:
 def shapes(recipe: Recipe) -> list[tuple[int, ...]]:
     """Of the features that each look of a recipe reads: channels, rows, columns."""
     sizes = [recipe.size, (recipe.crop_size, recipe.crop_size)][: recipe.looks]
-    return [backbones.measure(recipe.backbone, recipe.pooling, size)[0] for size in sizes]
+    return [backbones.measure(recipe.feature_map, size)[0] for size in sizes]
 
 
 def on_meta(recipe: Recipe, classes: int) -> list[Heads]:

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from torch import nn
 
-from milair.errors import MilairError, UsageError
+from milair.errors import MilairError
 from milair.model import backbones, checkpoint
 from milair.model.backbones import Backbone
 from milair.model.detector import Detector, Ensemble
@@ -60,7 +60,9 @@ class Combined:
         if self.metrics is None:
             return f"{what}: trained on all frames"
         scores = f"score {self.metrics.score:.4f}, IoU {self.metrics.iou:.4f}, accuracy {self.metrics.accuracy:.4f}"
-        others = f" ({'without' if self.flip else 'with'} mirrored pictures {self.other.score:.4f})" if self.other else ""
+        others = (
+            f" ({'without' if self.flip else 'with'} mirrored pictures {self.other.score:.4f})" if self.other else ""
+        )
         return f"{what}: {scores}{others}"
 
 
@@ -74,7 +76,9 @@ class Retraining:
     listen: Listen = lambda *_: None
     backbones: dict[object, Backbone] = field(default_factory=dict)  # models of the same one share it
 
-    def run(self, trials: Sequence[FrozenTrial], folder: Path, seeds: int = 1, flip: bool = False) -> Iterator[Retrained | Combined]:
+    def __call__(
+        self, trials: Sequence[FrozenTrial], folder: Path, seeds: int = 1, flip: bool = False
+    ) -> Iterator[Retrained | Combined]:
         """Train each trial's recipe with so many seeds, and save each model: in `folder`, `folder`-seed33 ….
 
         Several are put together in `folder`-ensemble as well. With `flip` that sees pictures mirrored too, if
@@ -120,24 +124,23 @@ class Retraining:
 
     def _together(self, models: Sequence[Detector], flip: bool, folder: Path) -> Combined:
         """An ensemble, saved; mirrored pictures only where they help."""
-        choices: dict[bool, Metrics | None] = {False: None, True: None} if flip else {False: None}
-        ensembles = {choice: Ensemble(models, choice) for choice in choices}
-        if self.everything:
-            best = flip
-        else:
+        metrics: dict[bool, Metrics] = {}
+        if not self.everything:
             recipe, pictures = models[0].recipe, [frame.picture for frame in self.trainer.inputs.split.val]
             part = self.trainer.bank(recipe).val
-            choices = {choice: predicted(model, pictures).metrics(part, recipe.alpha) for choice, model in ensembles.items()}
-            best = max(choices, key=lambda choice: choices[choice].score)
-        checkpoint.save(folder, ensembles[best], self._about(choices[best]))
-        return Combined(len(models), best, choices[best], choices.get(not best), folder)
+            for mirrored in (False, True) if flip else (False,):
+                outputs = predicted(Ensemble(models, mirrored), pictures)
+                metrics[mirrored] = outputs.metrics(part, recipe.alpha)
+        best = max(metrics, key=lambda mirrored: metrics[mirrored].score) if metrics else flip
+        checkpoint.save(folder, Ensemble(models, best), self._about(metrics.get(best)))
+        return Combined(len(models), best, metrics.get(best), metrics.get(not best), folder)
 
     def _backbone(self, recipe: Recipe) -> Backbone:
-        key = recipe.backbone, recipe.weights, recipe.pooling
+        key = recipe.feature_map, recipe.weights
         if key not in self.backbones:
             source = self.trainer.inputs.source
             state = backbones.load_state(recipe.backbone, source) if recipe.weights == "pretrained" else None
-            self.backbones[key] = backbones.build(recipe.backbone, recipe.pooling, state).to(self.trainer.device)
+            self.backbones[key] = backbones.build(recipe.feature_map, state).to(self.trainer.device)
         return self.backbones[key]
 
     def _about(self, metrics: Metrics | None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Cascade:
     def evaluate_all(self) -> Outputs:
         """Outputs of all iterations, as a prediction makes them."""
         self.detector.eval()
-        outputs = [self.detector.detect(pictures, first) for pictures, first in self._batches()]
+        outputs = [self.detector.detect(pictures, first=first) for pictures, first in self._batches()]
         probabilities, boxes = (torch.cat(batches) for batches in zip(*outputs, strict=True))
         return Outputs(probabilities.log(), boxes)
 

@@ -59,7 +59,7 @@ class Trainer:
     def bank(self, recipe: Recipe) -> Bank:
         """The bank that a recipe draws from."""
         crops = recipe.crop_size if recipe.looks == 2 else None
-        key = (recipe.backbone, recipe.weights, recipe.pooling, recipe.normalisation, recipe.image_size, crops)
+        key = (recipe.feature_map, recipe.weights, recipe.normalisation, recipe.image_size, crops)
         if self._bank is None or self._bank[0] != key:
             self._bank = None  # closed before another one is opened
             inputs = self.inputs
@@ -82,7 +82,7 @@ class Trainer:
 
     def weights(self, recipe: Recipe) -> str:
         """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available."""
-        backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+        backbones.measure(recipe.feature_map, recipe.size)
         pretrained = recipe.weights == "pretrained"
         return backbones.fingerprint(backbones.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
 

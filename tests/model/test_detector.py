@@ -28,10 +28,10 @@ RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", 
 def make(recipe: Recipe = RECIPE) -> Detector:
     """A detector of random numbers that are not those of a backbone with weights "random"."""
     torch.manual_seed(1)
-    backbone = backbones.build(recipe.backbone, recipe.pooling)
+    backbone = backbones.build(recipe.feature_map)
     for parameter in backbone.parameters():
         parameter.mul_(1.01)
-    shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
     scale = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
     return Detector(Preprocessing(recipe.size, *scale), backbone, Heads(recipe, shape, 3), recipe, "abc").eval()
 
@@ -123,9 +123,9 @@ def test_a_checkpoint_says_all_that_predicting_needs(model: Path) -> None:
 
 
 def test_a_checkpoint_of_another_format_is_refused(model: Path, tmp_path: Path) -> None:
-    values = json.loads((model / "model.json").read_text()) | {"format": 2}
+    values = json.loads((model / "model.json").read_text()) | {"format": 3}
     (tmp_path / "model.json").write_text(json.dumps(values))
-    with pytest.raises(MilairError, match="its format is 2; this milair reads 1"):
+    with pytest.raises(MilairError, match="its format is 3; this milair reads 1 and 2"):
         load(tmp_path, CPU)
 
 
