@@ -105,8 +105,8 @@ def test_retraining_with_seeds_makes_an_ensemble(searched: Path, capsys: pytest.
     assert float(scores[1]) >= float(scores[3])
     assert ensemble["flip"] == (scores[2] == "without")
     assert ensemble["validation"]["score"] == pytest.approx(float(scores[1]), abs=1e-4)
-    pictures, rows = str(next((searched / "frames").glob("*.jpeg"))), searched / "rows.csv"
-    assert predict.main([str(searched / "two-ensemble"), pictures, "--csv", str(rows)]) == 0
+    picture, rows = next((searched / "frames" / "images").iterdir()), searched / "rows.csv"
+    assert predict.main([str(searched / "two-ensemble"), str(picture), "--csv", str(rows)]) == 0
     assert len(rows.read_text().splitlines()) == 2
     capsys.readouterr()
 
