@@ -47,7 +47,7 @@ def new_heads(recipe: Recipe, bank: Bank, device: torch.device) -> Heads:
 
 
 def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Heads | None = None) -> Iterator[Epoch]:
-    """Train heads through all epochs of a schedule, or until the validation loss has not fallen for `recipe.patience`.
+    """Train heads for `recipe.epochs`; without a schedule until the validation loss has not fallen for `patience`.
 
     `heads` are `new_heads`, for those who want to have them after an epoch: as they were validated then.
     MilairError if the bank has too few views.
