@@ -32,7 +32,7 @@ from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
 from milair.study.session import read_frames
 from milair.study.settings import SAMPLE
-from milair.training import losses, metrics
+from milair.training import losses
 from milair.training.train import train
 
 CPU = torch.device("cpu")
@@ -65,9 +65,8 @@ def plain_epoch(recipe: Recipe, frames: Split, bank: Bank, state: dict[str, Tens
         with torch.inference_mode():
             features = backbone(preprocessing.normalise(pictures))
         logits, found = heads(features.clone())
-        row = metrics.per_image(logits, found, labels, boxes)
         optimizer.zero_grad()
-        torch.autograd.backward(losses.weighted(row[:, 0], row[:, 1], recipe.alpha))
+        torch.autograd.backward(losses.weighted(recipe, logits, found, labels, boxes))
         nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
         optimizer.step()
     return perf_counter() - start

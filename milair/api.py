@@ -190,7 +190,9 @@ def retrain(
         out or summary.model_folder(studies, name, chosen.number),
         seeds=seeds,
         everything=on == "all",
-        listen=lambda recipe, epoch: console.advance(f"seed {recipe.seed}", epoch.number, recipe.epochs, epoch.score),
+        listen=lambda recipe, epoch: console.advance(
+            f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score
+        ),
     ):
         console.say(f"{model}\nsaved in {model.folder}")
         models.append(model)

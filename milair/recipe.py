@@ -227,6 +227,11 @@ class Recipe:
         """Whether its learning rate follows a schedule, at whose end it is scored."""
         return self.schedule != "constant"
 
+    @property
+    def all_epochs(self) -> int:
+        """Those of all looks together, if nothing ends them sooner."""
+        return self.epochs * self.looks
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -31,7 +31,7 @@ def costs(session: Session, trainer: Trainer, seed: int) -> str:
             f"  {'memory':<18} {trainer.bank_bytes(recipe) / 1e6:.0f} MB of features, "
             f"{training / 1e6:.0f} MB to train the heads",
             f"  {'time':<18} {seconds:.2f} s an epoch on {trainer.device}: "
-            f"{duration(seconds * recipe.epochs)} for {recipe.epochs}, less where patience or pruning ends it",
+            f"{duration(seconds * recipe.all_epochs)} for {recipe.all_epochs}, less where patience or pruning ends it",
         ]
     )
 

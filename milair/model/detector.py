@@ -13,18 +13,21 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from milair.boxes import to_pixels
 from milair.errors import MilairError, first_line
 from milair.model import backbones
+from milair.model.cascade import cut_about, decide, from_crop, read, read_both
+from milair.model.extractor import Extractor
 from milair.model.heads import Heads, on_meta
 from milair.model.preprocessing import AnyPicture, Preprocessing, opened
 from milair.recipe import Recipe
 
 FORMAT = 1
 _FILES = ("model.safetensors", "model.json")
-_BATCH = 32
+_TOGETHER = {"cpu": 1, "cuda": 8}  # whole pictures in memory at once; 32 of a camera are a gigabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Prediction:
 
 class Detector(nn.Module):
     """Pictures uint8 [n, 3, height, width], as its preprocessing decodes them, to logits [n, classes] and boxes [n, 4]
-    in shares."""
+    in shares, by its first look."""
 
     def __init__(
         self,
@@ -48,32 +51,50 @@ class Detector(nn.Module):
         heads: Heads,
         recipe: Recipe,
         classes: Sequence[str],
+        second: Heads | None = None,
     ) -> None:
         super().__init__()
-        self.preprocessing, self.backbone, self.heads = preprocessing, backbone, heads
+        self.preprocessing, self.backbone, self.heads, self.second = preprocessing, backbone, heads, second
         self.recipe, self.classes = recipe, tuple(classes)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         logits, boxes = self.heads(self.backbone(self.preprocessing.normalise(pictures.float() / 255)))
         return logits, boxes
 
+    @torch.inference_mode()
+    def detect(
+        self, pictures: Sequence[Image.Image], first: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Class probabilities [n, classes] and boxes [n, 4] in shares, for pictures that are upright and RGB, by all
+        looks. `first` is what the first look came to, if that is known."""
+        extract = Extractor(self.backbone, self.preprocessing, next(self.parameters()).device)
+        if first is None:
+            shown = torch.stack([self.preprocessing.resize(picture) for picture in pictures])
+            first = read(self.heads, extract(shown.float() / 255))
+        if self.second is None:
+            return first
+        probabilities, boxes = first
+        for _ in range(self.recipe.iterations):
+            shown, crops = cut_about(pictures, boxes.cpu(), self.recipe)
+            probabilities, boxes = read_both(self.second, extract(shown))
+            boxes = from_crop(boxes, crops.to(boxes.device))
+        return decide(first[0], probabilities, self.recipe), boxes
+
     def predict(self, images: Iterable[AnyPicture]) -> Iterator[Prediction]:
         """Predictions for files, PIL pictures or arrays uint8 [height, width, 3], in their order; each is decoded once.
 
         MilairError names what cannot be decoded."""
         self.eval()
-        device, remaining = next(self.parameters()).device, iter(images)
-        while batch := list(islice(remaining, _BATCH)):
-            # One at a time: 32 pictures of a camera are a gigabyte.
-            pixels, sizes = zip(*((self.preprocessing.resize(s), s.size) for s in map(opened, batch)), strict=True)
-            with torch.inference_mode():
-                logits, boxes = self(torch.stack(pixels).to(device))
-            best = logits.softmax(1).max(1)
-            for image, size, probability, label, box in zip(
-                batch, sizes, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
+        remaining = iter(images)
+        while batch := list(islice(remaining, _TOGETHER[next(self.parameters()).device.type])):
+            pictures = [opened(image) for image in batch]
+            probabilities, boxes = self.detect(pictures)
+            best = probabilities.max(1)
+            for image, picture, probability, label, box in zip(
+                batch, pictures, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
             ):
                 path = Path(image) if isinstance(image, str | Path) else None
-                yield Prediction(path, self.classes[label], probability, to_pixels(box, *size))
+                yield Prediction(path, self.classes[label], probability, to_pixels(box, *picture.size))
 
 
 def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
@@ -120,13 +141,15 @@ def load(folder: Path, device: torch.device) -> Detector:
         if values["format"] != FORMAT:
             raise MilairError(f"{folder}: its format is {values['format']}; this milair reads {FORMAT}")
         recipe, classes = Recipe.from_json(values["recipe"]), values["classes"]
+        heads, *second = on_meta(recipe, len(classes))
         size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
         detector = Detector(
             Preprocessing(size, mean, std),
             backbones.without_numbers(recipe.feature_map),
-            on_meta(recipe, len(classes)),
+            heads,
             recipe,
             classes,
+            *second,
         )
         # Copies, aligned as new layers are: as they lie in the file, the same numbers may add up to others.
         tensors = {

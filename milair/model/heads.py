@@ -21,7 +21,8 @@ class Heads(nn.Module):
         self.reg_head = box_head(recipe.reg_head, shape)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_head(features), self.reg_head(features)
+        boxes = self.reg_head(features)  # first, as ever: both may draw dropout
+        return self.cls_head(features), boxes
 
 
 def class_head(head: Head, shape: Sequence[int], classes: int) -> nn.Sequential:
@@ -126,24 +127,32 @@ class Size:
 def size(recipe: Recipe, classes: int) -> Size:
     """Parameters of a recipe's model, counted without computing or loading anything."""
     _, frozen = backbones.measure(recipe.feature_map, recipe.size)
-    trainable = sum(parameter.numel() for parameter in on_meta(recipe, classes).parameters())
+    trainable = sum(parameter.numel() for heads in on_meta(recipe, classes) for parameter in heads.parameters())
     return Size(frozen + trainable, trainable)
 
 
 def training_bytes(recipe: Recipe, classes: int) -> int:
-    """Memory to train heads, about: weights and a batch's activations, both with gradients, and Adam's two moments."""
-    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
-    heads, outputs = on_meta(recipe, classes), list[int]()
-    for module in heads.modules():
-        if not list(module.children()):
-            module.register_forward_hook(lambda _, __, output: outputs.append(output.numel()))
-    heads(torch.empty(recipe.batch_size, *shape, device="meta"))
-    weights = sum(parameter.numel() for parameter in heads.parameters())
-    return 4 * (4 * weights + recipe.batch_size * math.prod(shape) + 2 * sum(outputs))
+    """Memory to train heads, about: weights and a batch's activations, both with gradients; moments and an average."""
+    numbers = 0
+    for heads, shape in zip(on_meta(recipe, classes), shapes(recipe), strict=True):
+        outputs = list[int]()
+        for module in heads.modules():
+            if not list(module.children()):
+                module.register_forward_hook(lambda _, __, output, seen=outputs: seen.append(output.numel()))
+        heads(torch.empty(recipe.batch_size, *shape, device="meta"))
+        weights = sum(parameter.numel() for parameter in heads.parameters())
+        numbers += (4 + bool(recipe.ema)) * weights + recipe.batch_size * math.prod(shape) + 2 * sum(outputs)
+    return 4 * numbers
 
 
-def on_meta(recipe: Recipe, classes: int) -> Heads:
-    """Heads on torch's meta device: nothing is drawn."""
-    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
+def shapes(recipe: Recipe) -> list[tuple[int, ...]]:
+    """Of the features that each look of a recipe reads: channels, rows, columns."""
+    sizes = [recipe.size, (recipe.crop_size, recipe.crop_size)][: recipe.looks]
+    return [backbones.measure(recipe.feature_map, size)[0] for size in sizes]
+
+
+def on_meta(recipe: Recipe, classes: int) -> list[Heads]:
+    """The heads of each look on torch's meta device: nothing is drawn."""
+    measured = shapes(recipe)
     with torch.device("meta"):
-        return Heads(recipe, shape, classes)
+        return [Heads(recipe, shape, classes) for shape in measured]

@@ -11,7 +11,7 @@ from milair.recipe import Recipe
 from milair.space import Space
 from milair.study.lock import SEARCH, Hold
 from milair.study.objective import PINNED
-from milair.study.results import finished, stored_settings
+from milair.study.results import finished, recipe_of, stored_settings
 from milair.study.samplers import Parameters
 from milair.study.session import Session
 
@@ -78,13 +78,15 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
     stored_settings(old).refuse_difference(settings, old.study_name, names=_COMPARABLE, so="none of its trials fit")
     copied, others = 0, []
     seeds, own_seed = "seed" in space.dimensions(), space.baseline.override(settings.overrides).seed
-    recipes = [trial.user_attrs.get("recipe") for trial in finished(study)]
+    recipes = {recipe_of(trial) for trial in finished(study)}
     for trial in finished(old):
         attributes = trial.user_attrs | {"copied_from": {"study": old.study_name, "trial": trial.number}}
-        if attributes.get("error") or "recipe" not in attributes or attributes["recipe"] in recipes:
+        if attributes.get("error"):
             continue
         try:
-            recipe = Recipe.from_json(attributes["recipe"])
+            recipe = recipe_of(trial)
+            if recipe is None or recipe in recipes:
+                continue
             asked = recipe if seeds else replace(recipe, seed=own_seed)  # a recipe drawn again has a later one
             fixed = FixedTrial(dict(space.answers(asked, settings.overrides)))
             space(fixed)
@@ -104,6 +106,6 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
                 system_attrs=trial.system_attrs,
             )
         )
-        recipes.append(attributes["recipe"])
+        recipes.add(recipe)
         copied += 1
     return copied, others

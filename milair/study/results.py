@@ -4,6 +4,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from milair.errors import MilairError
+from milair.recipe import Recipe
 from milair.study import lock
 from milair.study.settings import Settings
 
@@ -22,6 +23,12 @@ def stored_settings(study: optuna.Study) -> Settings:
         return Settings.from_json(values)
     except MilairError as error:
         raise MilairError(f"study {study.study_name}: {error}; --name NAME starts another study") from None
+
+
+def recipe_of(trial: FrozenTrial) -> Recipe | None:
+    """What a trial trains; None if it is not known yet. A field that the recipes of its day had not is its default."""
+    stored = trial.user_attrs.get("recipe")
+    return None if stored is None else Recipe.from_json(stored)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from torch import nn
 
 from milair.errors import MilairError, UsageError
 from milair.model import backbones, detector
@@ -52,13 +53,13 @@ def retrain(
 ) -> Iterator[Retrained]:
     """Train a trial's recipe with so many seeds, and save each model: in `folder`, `folder`-seed33 ….
 
-    `everything`: validation frames were given to the trainer as well; for as many epochs as were best. MilairError if
-    the weights are not those of the trial."""
+    `everything`: validation frames were given to the trainer as well; for as many epochs as were best, or for a whole
+    schedule. MilairError if the weights are not those of the trial."""
     if everything and seeds > 1:
         raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
     stored = trial.user_attrs
     recipe = Recipe.from_json(stored["recipe"])
-    if everything:  # nothing is held back to tell when to stop: stop where the trial was best
+    if everything and not recipe.scheduled:  # nothing is held back to tell when to stop: stop where the trial was best
         recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
     if trainer.weights(recipe) != stored["weights"]:
         raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
@@ -85,9 +86,9 @@ def _train(
 ) -> Retrained:
     """Train a recipe and save the heads of its best epoch, or of its last one."""
     bank, stored = trainer.bank(recipe), trial.user_attrs
-    heads = new_heads(recipe, bank, trainer.device)
+    heads = nn.ModuleList(looks := new_heads(recipe, bank, trainer.device))
     state, difference = None, None
-    for epoch in train(recipe, bank, trainer.device, heads):
+    for epoch in train(recipe, bank, trainer.device, looks):
         listen(recipe, epoch)
         if epoch.improved or everything:
             kept, state = epoch, deepcopy(heads.state_dict())
@@ -104,9 +105,12 @@ def _train(
         "trial": trial.number,
         "trained_on": "all" if everything else "train",
         "epoch": kept.number,
-        "validation": None if everything else kept.val.to_json() | {"score": kept.val.score},
+        "validation": None if everything else kept.best.to_json() | {"score": kept.best.score},
         "frames": {"fingerprint": session.settings.fingerprint, "count": len(session.frames.labelled)},
     }
-    detector.save(folder, Detector(preprocessing, backbone, heads, recipe, bank.classes), about)
+    first, *second = looks
+    detector.save(folder, Detector(preprocessing, backbone, first, recipe, bank.classes, *second), about)
+    if everything:
+        return Retrained(recipe, kept.number, None, None, folder)
     own = recipe == Recipe.from_json(stored["recipe"])
-    return Retrained(recipe, kept.number, None if everything else kept.val, difference if own else None, folder)
+    return Retrained(recipe, kept.number, kept.best, difference if own else None, folder)

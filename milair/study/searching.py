@@ -230,7 +230,7 @@ class Search:
     def _show(self, name: str, hand: Hand, news: News | Ended) -> None:
         if isinstance(news, Epoch):
             what = f"trial {hand.trial.number}"
-            self.listener.advance(what, news.number, hand.recipe.epochs, news.score, name)
+            self.listener.advance(what, news.number, hand.recipe.all_epochs, news.score, name)
         elif isinstance(news, Opened):
             computed = f"{news.computed} computed now" if news.computed else "all on disk, none computed"
             bank = f"bank     {news.views} views of {news.pictures} pictures"

@@ -13,6 +13,7 @@ import torch
 from milair.errors import first_line
 from milair.features import bank
 from milair.features.bank import Bank
+from milair.frames.frame import Frame
 from milair.model import backbones, heads
 from milair.recipe import Recipe
 from milair.training import devices
@@ -57,7 +58,8 @@ class Trainer:
 
     def bank(self, recipe: Recipe) -> Bank:
         """The bank that a recipe draws from."""
-        key = (recipe.feature_map, recipe.weights, recipe.normalisation, recipe.image_size)
+        crops = recipe.crop_size if recipe.looks == 2 else None
+        key = (recipe.feature_map, recipe.weights, recipe.normalisation, recipe.image_size, crops)
         if self._bank is None or self._bank[0] != key:
             self._bank = None  # closed before another one is opened
             inputs = self.inputs
@@ -86,14 +88,17 @@ class Trainer:
 
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from, on disk."""
-        shape, _ = backbones.measure(recipe.feature_map, recipe.size)
-        return 4 * math.prod(shape) * self.views(recipe)
+        whole, *crops = (4 * math.prod(shape) for shape in heads.shapes(recipe))
+        return whole * self.views(recipe) + sum(crops) * self.inputs.views * len(self._augmented(recipe))
 
     def views(self, recipe: Recipe) -> int:
-        """How many a bank holds. Under "data" another split has other statistics, and with them a bank of its own."""
-        split, each = self.inputs.split, self.inputs.views + 1
-        own = recipe.normalisation == "data"
-        return len(split.train) * each + len(split.val) if own else len(self.inputs.frames) * each
+        """How many a bank holds, without the crops of a second look."""
+        plain = len(self.inputs.split.val) if recipe.normalisation == "data" else 0
+        return len(self._augmented(recipe)) * (self.inputs.views + 1) + plain
+
+    def _augmented(self, recipe: Recipe) -> tuple[Frame, ...]:
+        """Under "data" another split has other statistics, and with them a bank of its own."""
+        return self.inputs.split.train if recipe.normalisation == "data" else self.inputs.frames
 
     def memory_needed(self, recipe: Recipe) -> int:
         """Bytes on the device, about: a GPU holds the bank, a CPU reads it from the disk as it goes."""

@@ -58,7 +58,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch came to. `best` is validation at the epoch of the lowest validation loss so far."""
+    """What one epoch came to. `best` is validation at the lowest validation loss so far; under a schedule, now."""
 
     number: int  # from 1
     passes: int  # over the training pictures so far: number x augmentations

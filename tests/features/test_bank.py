@@ -18,6 +18,7 @@ from PIL import Image
 from milair import ConvHead, LinearHead, MilairError, Recipe
 from milair.errors import OutsideError
 from milair.features import bank
+from milair.features import table as table_
 from milair.features import views as augmentation
 from milair.features.bank import Bank, Part
 from milair.frames.frame import Frame, Split
@@ -192,9 +193,9 @@ def test_a_picture_that_changed_since_it_was_read_is_refused(small_split: Split,
 
 
 def test_a_gpu_gets_a_copy_of_the_rows_that_a_part_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank, "BATCH", 4)
+    monkeypatch.setattr(table_, "BATCH", 4)
     rows, index = torch.rand(20, 2, 3, 3), torch.tensor([[19, 3, 7, 3], [0, 4, 11, 19]])
-    copy, new = bank._copied(rows, index, CPU)
+    copy, new = table_._copied(rows, index, CPU)
     assert len(copy) == 6
     assert torch.equal(copy[new], rows[index])
 
@@ -421,6 +422,7 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 from milair.features import bank
+from milair.features import table as table_
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import look_at
 from milair.recipe import Recipe

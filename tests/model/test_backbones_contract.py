@@ -256,8 +256,8 @@ def test_a_backbone_trains_heads_for_an_epoch(name: str, frames: Split, tmp_path
     bank = open_bank(
         recipe, frames, sample.CLASSES, frames=everything, views=1, source="nowhere", folder=tmp_path, device=CPU
     )
-    heads = new_heads(recipe, bank, CPU)
-    (epoch,) = train(recipe, bank, CPU, heads)
+    (heads,) = looks = new_heads(recipe, bank, CPU)
+    (epoch,) = train(recipe, bank, CPU, looks)
     assert np.isfinite([epoch.train.loss, epoch.val.loss, epoch.score]).all()
     with _seeded(recipe.seed, 0, CPU):
         untrained = Heads(recipe, bank.shape, len(bank.classes)).state_dict()

@@ -160,7 +160,7 @@ def test_predictions_come_as_they_are_asked_for(model: Path, pictures: list[Path
 
     predictions = load(model, CPU).predict(images())
     next(predictions)
-    assert len(asked) == 32
+    assert len(asked) == 1
 
 
 def test_each_picture_is_decoded_once(model: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
