@@ -133,7 +133,7 @@ def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
 
 
 def load(folder: Path, device: torch.device) -> Detector:
-    """The model of a checkpoint, in eval mode; no random number is drawn. MilairError if the folder holds none."""
+    """The model of a checkpoint, in eval mode; no random state changes. MilairError if the folder holds none."""
     if not (folder / "model.json").is_file():
         raise MilairError(f"{folder}: there is no model there (no model.json); python -m milair.retrain makes one")
     try:
