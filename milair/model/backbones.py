@@ -27,8 +27,8 @@ from milair.recipe import FeatureMap
 
 RANDOM_SEED = 32  # the one initialisation that "random" weights means
 _END = ("avgpool", "classifier", "fc", "head")  # the first of a model's children that is no part of its body
+_TIMM = "timm:"  # before the name of one of its models
 _INCEPTIONS = ("googlenet", "inception_v3")
-TIMM = "timm:"  # before the name of one of its models
 _SIDE_EXITS = ("aux1", "aux2", "AuxLogits")  # of Inceptions: they end in a loss, and only in training
 
 
@@ -49,8 +49,8 @@ class Backbone(nn.Module):
         return features
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
-        """The model's last map, as large as the pictures make it, before any pooling; of two stages also the larger
-        one before it."""
+        """The last map, as large as the pictures make it, before any pooling; with two stages also the larger one before
+        it."""
         maps: list[Tensor] = self.body(pictures)
         if maps[0].dim() != 4:
             raise MilairError(f"this backbone has no spatial map: it gives {maps[0].dim()} dimensions instead of 4")
@@ -80,7 +80,7 @@ class _Rescale(nn.Module):
 
 
 class _Layers(nn.Sequential):
-    """torchvision's layers in a row, to their last map, and of two stages also to the last one that was larger."""
+    """torchvision's layers: pictures to the last map, and with two stages also to the last one that was larger."""
 
     def __init__(self, layers: Sequence[nn.Module], stages: int) -> None:
         super().__init__(*layers)
@@ -106,7 +106,7 @@ def _unnested(layers: nn.Sequential) -> Iterator[nn.Module]:
 
 
 class _Timm(nn.Module):
-    """One of timm's models without its classifier, to the maps of its last stages, the last one first."""
+    """A model of timm's without its classifier: pictures to the maps of its last stages, the last one first."""
 
     def __init__(self, model: Any, stages: int) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def build(feature_map: FeatureMap, state: dict[str, Tensor] | None = None) -> Ba
         model.load_state_dict(state, strict=True, assign=True)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise MilairError(
-            f"these weights are not those of {_library(name)}'s {name.removeprefix(TIMM)} ({first_line(error)})"
+            f"these weights are not those of {_library(name)}'s {name.removeprefix(_TIMM)} ({first_line(error)})"
         ) from None
     backbone = _cut(feature_map, model).float()
     # Held as new layers are: laid out in memory as in a file, the same numbers may add up to others.
@@ -158,8 +158,8 @@ def build(feature_map: FeatureMap, state: dict[str, Tensor] | None = None) -> Ba
 
 
 def without_numbers(feature_map: FeatureMap) -> Backbone:
-    """The backbone to be loaded with `assign`: its weights have no memory, or are timm's of no meaning; what is no
-    weight is as it should be."""
+    """The backbone, to be loaded with `assign`. Its weights have no memory, or timm's random values; what is no weight
+    is as it should be."""
     return _cut(feature_map, _unloaded(feature_map.backbone))
 
 
@@ -192,14 +192,14 @@ def _seeded() -> Iterator[None]:
 
 
 def _unloaded(name: str, side_exits: bool = False) -> nn.Module:
-    """A model whose weights are still to come. timm's is drawn, as it computes what is no weight from empty tensors."""
-    with _seeded() if name.startswith(TIMM) else _WithoutNumbers():
+    """A model whose weights are still to come. timm's are drawn: its models fill empty tensors that are no weights."""
+    with _seeded() if name.startswith(_TIMM) else _WithoutNumbers():
         return _model(name, side_exits)
 
 
 def _model(name: str, side_exits: bool = False) -> nn.Module:
     _check(name)
-    if name.startswith(TIMM):
+    if name.startswith(_TIMM):
         return _timm(name)
     # Asked to, Inceptions draw their weights from a truncated normal, which takes long; not asked, they warn.
     asked = {"aux_logits": side_exits, "init_weights": False} if name in _INCEPTIONS else {}
@@ -211,7 +211,7 @@ def _timm(name: str, **weights: Any) -> nn.Module:
     """timm's model, for pictures of any size where it can."""
     import timm
 
-    name = name.removeprefix(TIMM)
+    name = name.removeprefix(_TIMM)
     try:
         return timm.create_model(name, dynamic_img_size=True, **weights)
     except TypeError:  # most models know no such option, and those that are convolutional need none
@@ -220,7 +220,7 @@ def _timm(name: str, **weights: Any) -> nn.Module:
 
 def _cut(feature_map: FeatureMap, model: Any) -> Backbone:
     name, stages = feature_map.backbone, feature_map.stages
-    if name.startswith(TIMM):
+    if name.startswith(_TIMM):
         expected = [model.pretrained_cfg[numbers] for numbers in ("mean", "std")]
         rescale = [] if expected == [IMAGENET_MEAN, IMAGENET_STD] else [_Rescale(*expected)]
         return Backbone(nn.Sequential(*rescale, _Timm(model, stages)), _pool(feature_map))
@@ -236,7 +236,7 @@ def _cut(feature_map: FeatureMap, model: Any) -> Backbone:
 
 
 def _pool(feature_map: FeatureMap, own: nn.Module | None = None) -> nn.Module:
-    """`own` is the model's."""
+    """What the last map is averaged by; `own` is the model's own pooling, where it has one."""
     if feature_map.pooling == "own" and own is not None:
         return own
     if feature_map.pooling == "global":
@@ -263,7 +263,7 @@ def load_state(name: str, source: str) -> dict[str, Tensor]:
         if source != "imagenet":
             safe = path.suffix == ".safetensors"
             state = safetensors.torch.load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
-        elif name.startswith(TIMM):
+        elif name.startswith(_TIMM):
             state = _timm(name, pretrained=True).state_dict()
         else:
             url = torchvision.models.get_model_weights(name)["DEFAULT"].url
@@ -298,16 +298,16 @@ def _stem(name: str) -> str:
 
 
 def _library(name: str) -> str:
-    return "timm" if name.startswith(TIMM) else "torchvision"
+    return "timm" if name.startswith(_TIMM) else "torchvision"
 
 
 def _check(name: str) -> None:
-    if name.startswith(TIMM):
+    if name.startswith(_TIMM):
         try:
             import timm
         except ImportError:
             raise MilairError(f"backbone '{name}' needs timm: pip install 'milair[timm]'") from None
-        if name.removeprefix(TIMM) not in {*timm.list_models(), *timm.list_models(include_tags=True)}:
+        if name.removeprefix(_TIMM) not in {*timm.list_models(), *timm.list_models(include_tags=True)}:
             raise MilairError(f"backbone '{name}' is not one of timm's models; timm.list_models() has them")
     elif name not in names():
         raise MilairError(
