@@ -21,6 +21,7 @@ from milair.study.results import finite, recipe_of
 from milair.study.session import Session
 from milair.training.values import Epoch, Hopeless, News, Opened
 
+REFERENCE = "reference"  # attribute of trials of a recipe that the space does not give: its JSON
 PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, what a space trains first
 
 Steps = Generator[Recipe, News | None, float]
@@ -83,7 +84,8 @@ class Objective:
 
     def prepare(self, trial: BaseTrial) -> Recipe:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
-        asked = self.session.recipe(self.session.space(trial))
+        reference = trial.user_attrs.get(REFERENCE)
+        asked = self.session.recipe(Recipe.from_json(reference) if reference else self.session.space(trial))
         others = [recipe for other in _others(trial) if (recipe := recipe_of(other))]
         used = {other.seed for other in others if replace(other, seed=asked.seed) == asked}
         recipe = replace(asked, seed=next(seed for seed in count(asked.seed) if seed not in used))

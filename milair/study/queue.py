@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial, TrialState
@@ -10,7 +11,7 @@ from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.space import Space
 from milair.study.lock import SEARCH, Hold
-from milair.study.objective import PINNED
+from milair.study.objective import PINNED, REFERENCE
 from milair.study.results import finished, recipe_of, stored_settings
 from milair.study.samplers import Parameters
 from milair.study.session import Session
@@ -33,8 +34,13 @@ def first(space: Space) -> list[Parameters]:
 def queue_first(session: Session, lacking: Collection[str] = ()) -> int:
     """Let what the space trains first wait, never pruned, unless it is among the study's trials.
 
-    Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now."""
+    Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now, but for references,
+    which are trained before all others."""
     study, space = session.study, session.space
+    known_references = [trial.user_attrs.get(REFERENCE) for trial in study.get_trials(deepcopy=False)]
+    for recipe in space.references:
+        if recipe.to_json() not in known_references and recipe.backbone not in lacking:
+            study.enqueue_trial({}, user_attrs={PINNED: True, REFERENCE: recipe.to_json(), "note": "reference"})
     pinned = [parameters for parameters in first(space) if parameters.get("backbone") not in lacking]
     trials = study.get_trials(deepcopy=False)
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
@@ -54,7 +60,9 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> No
         raise MilairError(f"{study.study_name} has no complete trial {' and no '.join(others)}")
     for _ in range(times):
         for number in numbers:
-            attributes = {PINNED: True, "note": f"trial {number} again"}
+            attributes: dict[str, Any] = {PINNED: True, "note": f"trial {number} again"}
+            if reference := complete[number].user_attrs.get(REFERENCE):
+                attributes[REFERENCE] = reference
             study.enqueue_trial(complete[number].params, user_attrs=attributes)
 
 

@@ -17,7 +17,7 @@ from milair.errors import MilairError, OutsideError, first_line, what_failed
 from milair.recipe import Recipe
 from milair.study import storage
 from milair.study.lock import SEARCH, Hold
-from milair.study.objective import Objective, Steps
+from milair.study.objective import REFERENCE, Objective, Steps
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
 from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News, Opened, Told
@@ -121,7 +121,9 @@ class Search:
         trials = study.get_trials(deepcopy=False)
         finished = sum(trial.state in FINISHED for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-        drawn = [trial.params for trial in trials if trial.state != TrialState.WAITING]
+        drawn = [
+            trial.params for trial in trials if trial.state != TrialState.WAITING and REFERENCE not in trial.user_attrs
+        ]
         exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
         if finished >= plan.goal or monotonic() >= plan.deadline:
             return "goal" if finished >= plan.goal else "time"
