@@ -23,8 +23,8 @@ from milair.training import devices as places
 from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
-    from milair.model.detector import Detector, Prediction
-    from milair.study.retraining import Retrained
+    from milair.model.detector import Detector, Ensemble, Model, Prediction
+    from milair.study.retraining import Combined, Retrained
     from milair.training.in_process import Trainer
 
 
@@ -157,8 +157,10 @@ def retrain(
     study: str,
     *,
     trial: int | None = None,
+    top: int = 1,
     on: str = "train",
     seeds: int = 1,
+    flip: bool = False,
     out: Path | None = None,
     devices: str = "auto",
     studies: Path = Path("studies"),
@@ -167,48 +169,50 @@ def retrain(
     bank_quota: float = QUOTA,
     console: Progress | None = None,
     **moved: Any,
-) -> "list[Retrained]":
-    """Train the best trial of a study again, or that of a number, and save a model for each of `seeds` seeds.
+) -> "list[Retrained | Combined]":
+    """Train the best trial of a study again, or its `top` best, or that of a number, with so many `seeds` each.
 
-    `on`: "train", or "all" frames. `out`: the folder of the first model; else models/NAME-TRIAL in `studies`. `moved`
-    may say where `data` and `weights` lie now."""
+    Each model is saved; several are also put together, with `flip` on mirrored pictures as well if validation prefers
+    it. `on`: "train", or "all" frames. `out`: the folder of the first model; else models/NAME-TRIAL in `studies`.
+    `moved` may say where `data` and `weights` lie now."""
     from milair.study import retraining
 
     console = console or Progress()
     session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
-    chosen, name = results.pick(session.study, trial), session.study.study_name
-    console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
+    trials, name = results.pick(session.study, trial, top), session.study.study_name
+    for chosen in trials:
+        console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
     if session.settings.training != TRAINING:
         versions = f"({session.settings.training}, now {TRAINING})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, everything=on == "all", progress=console.advance)
-    models = []
-    for model in retraining.retrain(
+    run = retraining.Retraining(
         session,
         trainer,
-        chosen,
-        out or summary.model_folder(studies, name, chosen.number),
-        seeds=seeds,
-        everything=on == "all",
-        listen=lambda recipe, epoch: console.advance(
-            f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score
-        ),
-    ):
+        on == "all",
+        lambda recipe, epoch: console.advance(f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score),
+    )
+    models = []
+    for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
         console.say(f"{model}\nsaved in {model.folder}")
         models.append(model)
     return models
 
 
-def load(folder: str | Path, device: str = "auto") -> "Detector":
+def load(folder: str | Path, device: str = "auto") -> "Detector | Ensemble":
     """The model of a folder that `retrain` saved. MilairError if it does not hold one."""
-    from milair.model import detector
+    from milair.model import checkpoint
 
-    return detector.load(Path(folder), places.open_device(device))
+    return checkpoint.load(Path(folder), places.open_device(device))
 
 
-def predict(model: "str | Path | Detector", images: Iterable[Any], device: str = "auto") -> "Iterator[Prediction]":
-    """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order."""
-    return (load(model, device) if isinstance(model, str | Path) else model).predict(images)
+def predict(
+    model: "str | Path | Model", images: Iterable[Any], device: str = "auto", flip: bool = False
+) -> "Iterator[Prediction]":
+    """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order; with `flip` each is seen
+    mirrored as well."""
+    detector = load(model, device) if isinstance(model, str | Path) else model
+    return detector.predict(images, flip)
 
 
 def report(

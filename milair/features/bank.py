@@ -93,15 +93,15 @@ def open_bank(
     measured: dict[str, Sequence[Frame]] = {"imagenet": (), "data": split.train, "frames": frames}
     pictures = tuple(frame.picture for frame in measured[recipe.normalisation])
     preprocessing = Preprocessing(recipe.size, *(statistics(pictures, recipe.size) if pictures else ()))
-    weights, said = backbones.fingerprint(state), recipe.feature_map._asdict()
+    weights, feature_map = backbones.fingerprint(state), recipe.feature_map._asdict()
     extractor = lru_cache(lambda: Extractor.build(recipe, state, preprocessing, device))
     # Under "data" another split has other statistics, and with them a bank of its own.
     augmented = split.train if recipe.normalisation == "data" else (*frames, *split.train)
 
     def table(kind: Views | Crops, wanted: Sequence[tuple[int, Frame]]) -> Table:
         about: dict[str, Any] = {
-            # Without defaults: banks from before there were other values are found by what they said.
-            **{name: value for name, value in said.items() if value != FeatureMap._field_defaults.get(name)},
+            # Without defaults: banks from before there were other values are found by what they said
+            **{name: value for name, value in feature_map.items() if value != FeatureMap._field_defaults.get(name)},
             "weights": weights,
             "preprocessing": asdict(replace(preprocessing, size=kind.size)),
             "views": kind.version,

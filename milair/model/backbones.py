@@ -49,7 +49,7 @@ class Backbone(nn.Module):
         return features
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
-        """The last map, as large as the pictures make it, before any pooling; with two stages also the one before."""
+        """The last map, as large as pictures make it, before any pooling; with two stages the one before it as well."""
         maps: list[Tensor] = self.body(pictures)
         if maps[0].dim() != 4:
             raise MilairError(f"this backbone has no spatial map: it gives {maps[0].dim()} dimensions instead of 4")

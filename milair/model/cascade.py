@@ -15,6 +15,8 @@ from torch import Tensor
 from milair.model.heads import Heads
 from milair.recipe import Recipe
 
+Outputs = tuple[Tensor, Tensor]  # class probabilities [n, classes], boxes [n, 4] in shares
+
 _SMALLEST = 16.0  # pixels of a crop's side
 
 
@@ -62,17 +64,26 @@ def both(pictures: Tensor) -> Tensor:
     return torch.cat([pictures, pictures.flip(3)])
 
 
-def read(heads: Heads, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Class probabilities [n, classes] and boxes [n, 4] in shares of what the features are of."""
+def read(heads: Heads, features: Tensor) -> Outputs:
+    """What heads make of features; boxes are in shares of what the features are of."""
     logits, boxes = heads(features)
     return logits.softmax(1), boxes
 
 
-def read_both(heads: Heads, features: Tensor) -> tuple[Tensor, Tensor]:
-    """As `read`, the mean of pictures and their mirror images, whose features [2n, ...] are those of `both`."""
+def read_both(heads: Heads, features: Tensor, crops: Tensor | None = None) -> Outputs:
+    """As `read`, the mean of pictures and their mirror images, whose features [2n, ...] are those of `both`.
+
+    Boxes in crops [n, 4] become those of the picture."""
     probabilities, boxes = read(heads, features)
     plain, other = boxes.chunk(2)
-    return torch.stack(probabilities.chunk(2)).mean(0), (plain + mirrored(other)) / 2
+    boxes = (plain + mirrored(other)) / 2
+    return torch.stack(probabilities.chunk(2)).mean(0), boxes if crops is None else from_crop(boxes, crops.to(boxes))
+
+
+def mean(outputs: Sequence[Outputs]) -> Outputs:
+    """Of several heads on the same pictures: the mean probabilities and the mean boxes."""
+    probabilities, boxes = zip(*outputs, strict=True)
+    return torch.stack(probabilities).mean(0), torch.stack(boxes).mean(0)
 
 
 def cut_about(pictures: Sequence[Image.Image], boxes: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:

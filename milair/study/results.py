@@ -43,20 +43,20 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(trained, key=lambda trial: (-(trial.value or 0), trial.number))
 
 
-def pick(study: optuna.Study, number: int | None = None) -> FrozenTrial:
-    """The best complete trial, or the one of that number. MilairError if it was never trained to a score."""
+def pick(study: optuna.Study, number: int | None = None, top: int = 1) -> list[FrozenTrial]:
+    """The `top` best complete trials, or the one of that number. MilairError if it was never trained to a score."""
     trials = study.get_trials(deepcopy=False)
     if number is None:
-        if not (best := ranked(study)):
+        if not (best := ranked(study)[:top]):
             raise MilairError(f"study {study.study_name} has no complete trial yet; a search makes some")
-        return best[0]
+        return best
     if number >= len(trials):
         raise MilairError(f"--trial {number}: study {study.study_name} has trials 0 to {len(trials) - 1}")
     trial = trials[number]
     if trial.value is None or "epoch" not in trial.user_attrs:
         state = trial.state.name.lower()
         raise MilairError(f"--trial {number}: that trial is {state} and was never trained to a score")
-    return trial
+    return [trial]
 
 
 def state(study: optuna.Study) -> str:

@@ -7,7 +7,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from milair.features.bank import Bank, Second
-from milair.model.cascade import cut_about, decide, from_crop, read_both
+from milair.model.cascade import cut_about, decide, read_both
 from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import opened
@@ -29,21 +29,20 @@ class Cascade:
         self.seen: list[tuple[Tensor, Tensor]] = []  # features and crops of a batch
         for pictures, (_, boxes) in self._batches():
             shown, squares = cut_about(pictures, boxes.cpu(), recipe)
-            self.seen.append((extract(shown), squares.to(boxes.device)))
+            self.seen.append((extract(shown), squares))
 
     def evaluate(self) -> Outputs:
         """Outputs of one iteration, for each picture."""
         self.second.eval()
         with torch.inference_mode():
-            outputs = [(read_both(self.second, features), crops) for features, crops in self.seen]
-            probabilities = torch.cat([probabilities for (probabilities, _), _ in outputs])
-            boxes = torch.cat([from_crop(boxes, crops) for (_, boxes), crops in outputs])
+            outputs = [read_both(self.second, features, crops) for features, crops in self.seen]
+            probabilities, boxes = (torch.cat(batches) for batches in zip(*outputs, strict=True))
             return Outputs(decide(self.first[0], probabilities, self.recipe).log(), boxes)
 
     def evaluate_all(self) -> Outputs:
         """Outputs of all iterations, as a prediction makes them."""
         self.detector.eval()
-        outputs = [self.detector.detect(pictures, first) for pictures, first in self._batches()]
+        outputs = [self.detector.detect(pictures, first=first) for pictures, first in self._batches()]
         probabilities, boxes = (torch.cat(batches) for batches in zip(*outputs, strict=True))
         return Outputs(probabilities.log(), boxes)
 

@@ -23,8 +23,9 @@ class Optimisation:
 
     def __init__(self, heads: Heads, recipe: Recipe, steps: int) -> None:
         """`steps` are those of the whole training, by which the schedule goes."""
-        self.heads, self.decay, self.taken = heads, recipe.ema, 0
         self.learner = deepcopy(heads) if recipe.ema else heads
+        self.averages = list(zip(_floats(heads), _floats(self.learner), strict=True)) if recipe.ema else []
+        self.decay, self.taken = recipe.ema, 0
         self.optimizer = _OPTIMIZERS[recipe.optimizer](
             self.learner.parameters(),
             lr=recipe.learning_rate,
@@ -34,21 +35,17 @@ class Optimisation:
         self.schedule = LambdaLR(self.optimizer, lambda step: rate(recipe, step, steps))
 
     def step(self, loss: Tensor) -> None:
-        """One step down the gradient of a loss."""
+        """One step down the gradient of a loss, and its part in the averages.
+
+        The first weights have none, as in Adam's moments: a training shorter than 1 / (1 - ema) has an average too."""
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.learner.parameters(), _CLIP)
         self.optimizer.step()
         self.schedule.step()
-        if self.decay:
-            self._average()
-
-    def _average(self) -> None:
-        """Without a bias to the first weights, as Adam's moments are: a short training has an average too."""
         self.taken += 1
-        share = (1 - self.decay) / (1 - self.decay**self.taken)
-        for mean, value in zip(_floats(self.heads), _floats(self.learner), strict=True):
-            mean.lerp_(value, share)
+        for average, value in self.averages:
+            average.lerp_(value, (1 - self.decay) / (1 - self.decay**self.taken))
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -70,5 +67,5 @@ def _cosine(first: float, last: float, share: float) -> float:
 
 
 def _floats(heads: Heads) -> list[Tensor]:
-    """Weights and statistics; not BatchNorm's count of batches."""
+    """The very weights and statistics, no copies; not BatchNorm's count of batches."""
     return [value for value in heads.state_dict().values() if value.is_floating_point()]

@@ -1,16 +1,21 @@
 """Outputs of a model for pictures, and what they come to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from milair.features.bank import Part
+from milair.frames.pictures import Picture
+from milair.model.detector import Model
 from milair.model.heads import Heads
+from milair.model.preprocessing import opened
 from milair.training import metrics
 from milair.training.values import Metrics, Row
 
 _TOGETHER = 512  # pictures in one forward pass of an evaluation
+_OPEN = 8  # whole pictures in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +42,12 @@ def evaluate(heads: Heads, part: Part) -> Outputs:
     with torch.inference_mode():
         outputs = [heads(part.rows.index_select(0, index)) for index in torch.split(part.index[0], _TOGETHER)]
         return Outputs(*(torch.cat(output) for output in zip(*outputs, strict=True)))
+
+
+def predicted(model: Model, pictures: Sequence[Picture]) -> Outputs:
+    """Outputs of a whole model for pictures, as it predicts them."""
+    model.eval()
+    batches = [pictures[start : start + _OPEN] for start in range(0, len(pictures), _OPEN)]
+    outputs = [model.detect([opened(picture) for picture in batch]) for batch in batches]
+    probabilities, boxes = (torch.cat(batches) for batches in zip(*outputs, strict=True))
+    return Outputs(probabilities.log(), boxes)

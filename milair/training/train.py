@@ -31,7 +31,7 @@ def new_heads(recipe: Recipe, bank: Bank, device: torch.device) -> list[Heads]:
 
 
 def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Heads] | None = None) -> Iterator[Epoch]:
-    """Train heads through all epochs of a schedule, or until the validation loss has not fallen for `recipe.patience`.
+    """Train heads for `recipe.epochs`; without a schedule until the validation loss has not fallen for `patience`.
 
     A second look is trained when the first one has ended, on crops; its last epoch is scored by all iterations.
     `heads` are `new_heads`, for those who want to have them after an epoch: as they were validated then.

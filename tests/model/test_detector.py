@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from milair import predict
 from milair.errors import MilairError, OutsideError
 from milair.model import backbones
-from milair.model.detector import Detector, load, save
+from milair.model.checkpoint import load, save
+from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import ConvHead, LinearHead, Recipe
@@ -122,9 +123,9 @@ def test_a_checkpoint_says_all_that_predicting_needs(model: Path) -> None:
 
 
 def test_a_checkpoint_of_another_format_is_refused(model: Path, tmp_path: Path) -> None:
-    values = json.loads((model / "model.json").read_text()) | {"format": 2}
+    values = json.loads((model / "model.json").read_text()) | {"format": 3}
     (tmp_path / "model.json").write_text(json.dumps(values))
-    with pytest.raises(MilairError, match="its format is 2; this milair reads 1"):
+    with pytest.raises(MilairError, match="its format is 3; this milair reads 1 and 2"):
         load(tmp_path, CPU)
 
 

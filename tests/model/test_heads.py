@@ -16,7 +16,7 @@ from milair.model.heads import Attention, BoxesOfCells, Heads, MaxOverMap, Size,
 from milair.recipe import Head
 
 SHAPE = 6, 3, 4  # channels, rows, columns
-small_heads = st.lists(st.integers(1, 9), max_size=3).map(
+documents_heads = st.lists(st.integers(1, 9), max_size=3).map(
     lambda sizes: LinearHead("-".join(map(str, sizes)))
 ) | st.builds(ConvHead, blocks=st.integers(0, 3), filters=st.integers(1, 9))
 
@@ -44,7 +44,7 @@ def test_megabytes_are_four_bytes_a_parameter() -> None:
     assert Size(total=1024**2, trainable=0).megabytes == 4.0
 
 
-@given(small_heads, small_heads, st.integers(2, 7))
+@given(documents_heads, documents_heads, st.integers(2, 7))
 def test_any_head_gives_logits_and_boxes_in_shares(cls_head: Head, reg_head: Head, classes: int) -> None:
     heads = Heads(Recipe(cls_head=cls_head, reg_head=reg_head), SHAPE, classes)
     logits, boxes = heads(torch.randn(3, *SHAPE))
@@ -90,8 +90,8 @@ def test_attention_is_the_mean_where_all_weights_are_equal_and_one_cell_where_on
 
 
 @settings(max_examples=20)
-@given(small_heads, st.integers(1, 7))
-def test_parameters_against_their_closed_form(head: Head, outputs: int) -> None:
+@given(documents_heads, st.integers(1, 7))
+def test_parameters_against_their_closed_form(head: LinearHead | ConvHead, outputs: int) -> None:
     channels, rows, columns = SHAPE
     count = sum(parameter.numel() for parameter in document(head, SHAPE, outputs).parameters())
     if isinstance(head, ConvHead):

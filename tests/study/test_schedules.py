@@ -15,7 +15,7 @@ from tiny import make
 from milair import Recipe, objective
 from milair.study.objective import Objective, _step
 from milair.study.pruners import PRUNERS, SAFE, pruner
-from milair.study.retraining import retrain
+from milair.study.retraining import Retrained, Retraining
 
 STEPS = {False: range(10, 1210, 10), True: range(10, 110, 10)}
 
@@ -92,6 +92,7 @@ def test_a_pruned_schedule_is_trained_again_to_its_end(tmp_path: Path) -> None:
     plain.optimize(made, n_trials=1)
     session = replace(made.session, study=plain)
     for everything, difference in ((False, 0.0), (True, None)):
-        (model,) = retrain(session, made.trainer, plain.trials[0], tmp_path / "model", everything=everything)
+        (model,) = Retraining(session, made.trainer, everything)(plain.trials[:1], tmp_path / "model")
+        assert isinstance(model, Retrained)
         assert (model.epoch, model.difference) == (5, difference)
         assert json.loads((tmp_path / "model" / "model.json").read_text())["recipe"]["epochs"] == 5

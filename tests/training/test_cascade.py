@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from milair import DenseHead, MilairError, Recipe
 from milair.boxes import to_pixels
 from milair.features.bank import Bank, open_bank
 from milair.frames.frame import Split
-from milair.model.detector import Detector, load, save
+from milair.model.checkpoint import load, save
+from milair.model.detector import Detector
 from milair.training.train import new_heads, train
 from milair.training.values import Epoch
 
@@ -51,7 +53,7 @@ def test_the_first_look_is_that_of_one_look_and_the_same_seed_gives_the_same_epo
 
 @pytest.mark.parametrize("decides", ["first", "second", "mean"])
 def test_the_last_epoch_is_scored_by_all_iterations_as_a_checkpoint_predicts(
-    bank: Bank, small_split: Split, tmp_path: Path, decides: str
+    bank: Bank, small_split: Split, tmp_path: Path, decides: Any
 ) -> None:
     recipe = replace(TWO, decides=decides, iterations=3)
     first, second = looks = new_heads(recipe, bank, CPU)

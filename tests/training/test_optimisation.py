@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, O
 from milair import Recipe
 from milair.model.heads import Heads
 from milair.training.optimisation import Optimisation, rate
-from milair.training.train import evaluate, learn, new_heads, train
+from milair.training.outputs import evaluate
+from milair.training.train import learn, new_heads, train
 
 
 def theirs(steps: int, scheduler: Any) -> list[float]:
@@ -69,7 +70,7 @@ def test_every_step_has_a_rate(schedule: Any, warmup: float, steps: int, data: s
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
 def test_the_average_is_that_of_all_steps_later_ones_weighing_more(decay: float) -> None:
-    heads = new_heads(RECIPE, bank(), CPU)
+    (heads,) = new_heads(RECIPE, bank(), CPU)
     optimisation = Optimisation(heads, replace(RECIPE, ema=decay), 6)
     learned = []
     for step in range(6):
@@ -85,8 +86,8 @@ def test_the_average_is_that_of_all_steps_later_ones_weighing_more(decay: float)
 
 def test_the_averaged_weights_are_validated_and_are_what_a_caller_has() -> None:
     recipe, data = replace(RECIPE, ema=0.9), bank()
-    heads, plain = new_heads(recipe, data, CPU), new_heads(RECIPE, data, CPU)
-    for epoch, unaveraged in zip(train(recipe, data, CPU, heads), train(RECIPE, data, CPU, plain), strict=True):
+    (heads,) = looks = new_heads(recipe, data, CPU)
+    for epoch, unaveraged in zip(train(recipe, data, CPU, looks), train(RECIPE, data, CPU), strict=True):
         assert epoch.train == unaveraged.train  # what is learned is the same
         assert epoch.val != unaveraged.val
         assert evaluate(heads, data.val).metrics(data.val, recipe.alpha) == epoch.val
@@ -94,8 +95,8 @@ def test_the_averaged_weights_are_validated_and_are_what_a_caller_has() -> None:
 
 def test_a_loop_without_validation_trains_the_same() -> None:
     data = bank()
-    heads, others = (new_heads(RECIPE, data, CPU) for _ in range(2))
-    training = [epoch.train for epoch in train(RECIPE, data, CPU, heads)]
+    (heads,), (others,) = looks = [new_heads(RECIPE, data, CPU) for _ in range(2)]
+    training = [epoch.train for epoch in train(RECIPE, data, CPU, looks[0])]
     assert list(learn(RECIPE, others, data.train, CPU)) == training
     assert all(torch.equal(value, weights(others)[name]) for name, value in weights(heads).items())
 

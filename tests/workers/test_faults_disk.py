@@ -12,8 +12,7 @@ from tiny import SPACE, search
 from milair.errors import MilairError, OutsideError
 from milair.features.bank import open_bank
 from milair.frames.frame import Split
-from milair.model import backbones
-from milair.model import detector as checkpoint
+from milair.model import backbones, checkpoint
 from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
