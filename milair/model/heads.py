@@ -18,11 +18,11 @@ class Heads(nn.Module):
     def __init__(self, recipe: Recipe, shape: Sequence[int], classes: int) -> None:
         super().__init__()
         self.cls_head = class_head(recipe.cls_head, shape, classes)
-        self.reg_head = box_head(recipe.reg_head, shape)
+        self.reg_head, self.dense = box_head(recipe.reg_head, shape), isinstance(recipe.reg_head, DenseHead)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         boxes = self.reg_head(features)  # first, as ever: both may draw dropout
-        return self.cls_head(features), boxes
+        return self.cls_head(features), boxes if self.dense else corners(boxes)
 
 
 def class_head(head: Head, shape: Sequence[int], classes: int) -> nn.Sequential:
@@ -31,14 +31,14 @@ def class_head(head: Head, shape: Sequence[int], classes: int) -> nn.Sequential:
 
 
 def box_head(head: Head, shape: Sequence[int]) -> nn.Sequential:
-    """Features of `shape` (channels, rows, columns) to boxes in shares."""
+    """Features of `shape` (channels, rows, columns) to boxes, or to what `corners` makes boxes of."""
     if isinstance(head, DenseHead):
         layers, first = dense(head, shape, 4, BoxesOfCells()), [-1.0] * 4 + [0.0]  # every side 0.27 from each centre
     else:
         # The first boxes lie about the centre, from 27% to 73% (sigmoid(±1)), where they overlap nearly every object.
         # From a start at one point, half of the pictures learn their corners swapped; between those and the others lie
         # boxes of no size, and the boxes of linear heads lose 0.08 of IoU.
-        layers, first = document(head, shape, 4).append(Corners()), [-1.0, -1.0, 1.0, 1.0]
+        layers, first = document(head, shape, 4), [-1.0, -1.0, 1.0, 1.0]
     *_, bias = layers.parameters()
     with torch.no_grad():
         bias.add_(torch.tensor(first))
@@ -79,13 +79,11 @@ class MaxOverMap(nn.Module):
         return features.flatten(2).amax(2)
 
 
-class Corners(nn.Module):
-    """Outputs [n, 4] to boxes: two corners, put in order, or a box that is inside out would overlap nothing and never
-    learn."""
-
-    def forward(self, outputs: Tensor) -> Tensor:
-        one, other = outputs.sigmoid().chunk(2, dim=1)
-        return torch.cat([torch.minimum(one, other), torch.maximum(one, other)], dim=1)
+def corners(outputs: Tensor) -> Tensor:
+    """Outputs [n, 4] to boxes in shares: two corners, put in order, or a box that is inside out would overlap nothing
+    and never learn."""
+    one, other = outputs.sigmoid().chunk(2, dim=1)
+    return torch.cat([torch.minimum(one, other), torch.maximum(one, other)], dim=1)
 
 
 class Attention(nn.Module):
