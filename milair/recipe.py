@@ -178,8 +178,8 @@ class Recipe:
     `ema` is the decay, for each step, of an exponential moving average of the weights, which is then what is validated.
 
     With two `looks` (a cascade) a second pair of heads learns on square crops about the object, `crop_size` pixels a
-    side. To predict, it sees a crop of `crop_margin` times the longer side of the box so far, plain and mirrored,
-    `iterations` times; `decides` says whose class counts.
+    side. To predict, it sees a crop of `crop_margin` times the longer side of the box so far, `iterations` times;
+    `decides` says whose class counts.
     """
 
     backbone: Annotated[str, Field(min_length=1)] = "squeezenet1_0"
@@ -207,7 +207,7 @@ class Recipe:
     patience: Annotated[int, Field(ge=1, le=100_000)] = 10
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 32
     looks: Annotated[int, Field(ge=1, le=2)] = 1
-    crop_size: Annotated[int, Field(ge=32, le=4096)] = 256
+    crop_size: Annotated[int, Field(ge=32, le=4096)] = 320
     crop_margin: Annotated[float, Field(ge=1, le=4)] = 1.6
     iterations: Annotated[int, Field(ge=1, le=10)] = 2
     decides: Literal["first", "second", "mean"] = "mean"

@@ -3,7 +3,7 @@
     python -m milair.search --study beyond --data DIR
 
 The space for one's own frames. The document's best is trained first, as a reference, then the recipe from which this
-space goes on. What needs another bank is fixed, and may be set: `--set backbone=resnet50`, `--set crop_size=320`.
+space goes on. What needs another bank is fixed, and may be set: `--set backbone=resnet50`, `--set crop_size=256`.
 
 To expect: measured in docs/beyond.md.
 """

@@ -12,7 +12,7 @@ from dataclasses import replace
 from milair import DenseHead, Recipe, Trial
 
 BASELINE = Recipe(
-    cls_head=DenseHead(),
+    cls_head=DenseHead(dropout=0.3),
     reg_head=DenseHead(),
     optimizer="adamw",
     schedule="cosine",

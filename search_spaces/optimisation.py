@@ -7,18 +7,9 @@ To expect: measured in docs/beyond.md.
 
 from dataclasses import replace
 
-from milair import DenseHead, Recipe, Trial
+from milair import Recipe, Trial
 
-BASELINE = Recipe(
-    cls_head=DenseHead(),
-    reg_head=DenseHead(),
-    optimizer="adamw",
-    schedule="cosine",
-    warmup=0.05,
-    learning_rate=1e-3,
-    weight_decay=1e-4,
-    epochs=25,
-)
+from .dense import BASELINE as BASELINE
 
 
 def space(trial: Trial) -> Recipe:

@@ -1,6 +1,6 @@
 """What does each piece bring by itself: dense heads, how they are optimised, what they read, a second look?
 
-    python -m milair.search --study pieces --data DIR --trials 60
+    python -m milair.search --study pieces --data DIR --trials 70
 
 One change at a time, five seeds each, and nothing drawn: all trainings are references. docs/beyond.md has what they
 came to.
@@ -14,8 +14,8 @@ from .dense import BASELINE as BASELINE
 
 PIECES = [
     BASELINE,
-    replace(BASELINE, cls_head=DenseHead(blocks=0)),
-    replace(BASELINE, cls_head=DenseHead(dropout=0.3)),
+    replace(BASELINE, cls_head=DenseHead()),
+    replace(BASELINE, cls_head=DenseHead(blocks=0, dropout=0.3)),
     replace(BASELINE, stages=2),
     replace(BASELINE, grid="12x8"),
     replace(BASELINE, schedule="onecycle", warmup=0.3),
@@ -25,6 +25,8 @@ PIECES = [
     replace(BASELINE, ema=0.98),
     replace(BASELINE, augmentations=12),
     replace(BASELINE, looks=2),
+    replace(BASELINE, looks=2, iterations=1),
+    replace(BASELINE, looks=2, crop_size=256),
 ]
 REFERENCES = [replace(piece, seed=seed) for piece in PIECES for seed in range(32, 37)]
 

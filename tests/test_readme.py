@@ -67,7 +67,7 @@ def test_what_a_page_shows_runs(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "search_spaces", "search_spaces")
     if "data sample frames" not in text(page):
-        shutil.copytree(sample.write(cache_folder() / "sample-1"), "frames")
+        shutil.copytree(sample.write(cache_folder() / "sample-2"), "frames")
     file = ""
     for before, language, block in re.findall(r"(.*?)^```(\w*)\n(.*?)^```", text(page), re.DOTALL | re.M):
         file = [file, *re.findall(r"search_spaces/\w+\.py", before)][-1]

@@ -194,7 +194,7 @@ def test_json_has_the_shape_that_studies_store() -> None:
         '"cls_head": {"type": "linear", "widths": "64"}, "reg_head": {"type": "conv", "blocks": 4, "filters": 256}, '
         '"alpha": 1.0, "label_smoothing": 0.0, "box_loss": "iou", "l1": 0.0, "optimizer": "adam", '
         '"schedule": "constant", "warmup": 0.0, "ema": 0.0, "learning_rate": 0.0001, "weight_decay": 1e-06, '
-        '"batch_size": 32, "epochs": 200, "patience": 10, "seed": 32, "looks": 1, "crop_size": 256, '
+        '"batch_size": 32, "epochs": 200, "patience": 10, "seed": 32, "looks": 1, "crop_size": 320, '
         '"crop_margin": 1.6, "iterations": 2, "decides": "mean"}'
     )
 

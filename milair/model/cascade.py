@@ -1,4 +1,4 @@
-"""The second look: square crops about the object that the first look found, seen plain and mirrored.
+"""The second look: square crops about the object that the first look found.
 
 A crop is a square of the picture's pixels, given by its sides in shares of the picture: a box that may reach beyond
 the picture, which goes on there as at its edge.
@@ -64,20 +64,16 @@ def both(pictures: Tensor) -> Tensor:
     return torch.cat([pictures, pictures.flip(3)])
 
 
-def read(heads: Heads, features: Tensor) -> Outputs:
-    """What heads make of features; boxes are in shares of what the features are of."""
+def read(heads: Heads, features: Tensor, crops: Tensor | None = None, flip: bool = False) -> Outputs:
+    """What heads make of features [n, ...]; with `flip` [2n, ...], those of `both`, of which it takes the mean.
+
+    Boxes are in shares of the picture, whose crops [n, 4] the features are of."""
     logits, boxes = heads(features)
-    return logits.softmax(1), boxes
-
-
-def read_both(heads: Heads, features: Tensor, crops: Tensor | None = None) -> Outputs:
-    """As `read`, the mean of pictures and their mirror images, whose features [2n, ...] are those of `both`.
-
-    Boxes in crops [n, 4] become those of the picture."""
-    probabilities, boxes = read(heads, features)
-    plain, other = boxes.chunk(2)
-    boxes = (plain + mirrored(other)) / 2
-    return torch.stack(probabilities.chunk(2)).mean(0), boxes if crops is None else from_crop(boxes, crops.to(boxes))
+    probabilities = logits.softmax(1)
+    if flip:
+        plain, other = boxes.chunk(2)
+        probabilities, boxes = torch.stack(probabilities.chunk(2)).mean(0), (plain + mirrored(other)) / 2
+    return probabilities, boxes if crops is None else from_crop(boxes, crops.to(boxes))
 
 
 def mean(outputs: Sequence[Outputs]) -> Outputs:
@@ -87,10 +83,10 @@ def mean(outputs: Sequence[Outputs]) -> Outputs:
 
 
 def cut_about(pictures: Sequence[Image.Image], boxes: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """What the second look of a recipe sees about boxes [n, 4]: float [2n, 3, side, side] in 0–1, and crops [n, 4]."""
+    """What the second look of a recipe sees about boxes [n, 4]: float [n, 3, side, side] in 0–1, and crops [n, 4]."""
     crops = square(boxes, boxes.new_tensor([picture.size for picture in pictures]), recipe.crop_margin)
     shown = [cut(picture, crop, recipe.crop_size) for picture, crop in zip(pictures, crops.tolist(), strict=True)]
-    return both(torch.stack(shown).float() / 255), crops
+    return torch.stack(shown).float() / 255, crops
 
 
 def decide(first: Tensor, second: Tensor, recipe: Recipe) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from milair.boxes import to_pixels
 from milair.model import backbones
-from milair.model.cascade import Outputs, both, cut_about, decide, mean, read, read_both
+from milair.model.cascade import Outputs, both, cut_about, decide, mean, read
 from milair.model.extractor import Extractor
 from milair.model.heads import Heads
 from milair.model.preprocessing import AnyPicture, Preprocessing, opened
@@ -114,7 +114,7 @@ def detect(
         for group in _grouped(members, lambda member: (id(member.backbone), member.preprocessing)):
             shown = torch.stack([group[0].preprocessing.resize(picture) for picture in pictures]).float() / 255
             features = group[0].extract(both(shown) if flip else shown)
-            outputs += [(read_both if flip else read)(member.heads, features) for member in group]
+            outputs += [read(member.heads, features, flip=flip) for member in group]
     probabilities, boxes = first or mean(outputs)
     again = [member for member in members if member.second is not None]
     last = probabilities
@@ -128,8 +128,8 @@ def detect(
             ),
         ):
             shown, crops = cut_about(pictures, boxes.cpu(), group[0].recipe)
-            features = group[0].extract(shown)
-            outputs += [read_both(member.second, features, crops) for member in group if member.second is not None]
+            features = group[0].extract(both(shown) if flip else shown)
+            outputs += [read(member.second, features, crops, flip) for member in group if member.second is not None]
         last, boxes = mean(outputs)
     return decide(probabilities, last, again[0].recipe) if again else probabilities, boxes
 

@@ -7,7 +7,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from milair.features.bank import Bank, Second
-from milair.model.cascade import cut_about, decide, read_both
+from milair.model.cascade import cut_about, decide, read
 from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import opened
@@ -35,7 +35,7 @@ class Cascade:
         """Outputs of one iteration, for each picture."""
         self.second.eval()
         with torch.inference_mode():
-            outputs = [read_both(self.second, features, crops) for features, crops in self.seen]
+            outputs = [read(self.second, features, crops) for features, crops in self.seen]
             probabilities, boxes = (torch.cat(batches) for batches in zip(*outputs, strict=True))
             return Outputs(decide(self.first[0], probabilities, self.recipe).log(), boxes)
 

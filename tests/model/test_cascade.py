@@ -77,6 +77,7 @@ def test_the_object_is_where_its_box_says(box: Box, margin: float) -> None:
     exact = torch.tensor([[left / width, top / height, right / width, bottom / height]])
     recipe = Recipe(crop_size=96, crop_margin=margin)
     shown, crops = cut_about([Image.fromarray(pixels)], exact, recipe)
+    shown = both(shown)
     inside = to_crop(exact, crops)
     for picture, expected in zip(shown, (inside[0], mirrored(inside)[0]), strict=True):
         ys, xs = np.nonzero((picture[0] > 0.5).numpy())
