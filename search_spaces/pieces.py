@@ -14,19 +14,19 @@ from .dense import BASELINE as BASELINE
 
 PIECES = [
     BASELINE,
+    replace(BASELINE, looks=2),
     replace(BASELINE, cls_head=DenseHead()),
-    replace(BASELINE, cls_head=DenseHead(blocks=0, dropout=0.3)),
     replace(BASELINE, stages=2),
-    replace(BASELINE, grid="12x8"),
-    replace(BASELINE, schedule="onecycle", warmup=0.3),
     replace(BASELINE, epochs=50),
+    replace(BASELINE, augmentations=12),
+    replace(BASELINE, ema=0.98),
     replace(BASELINE, label_smoothing=0.1),
     replace(BASELINE, box_loss="giou", l1=1.0),
-    replace(BASELINE, ema=0.98),
-    replace(BASELINE, augmentations=12),
-    replace(BASELINE, looks=2),
-    replace(BASELINE, looks=2, iterations=1),
     replace(BASELINE, looks=2, crop_size=256),
+    replace(BASELINE, looks=2, iterations=1),
+    replace(BASELINE, schedule="onecycle", warmup=0.3),
+    replace(BASELINE, grid="12x8"),
+    replace(BASELINE, cls_head=DenseHead(blocks=0, dropout=0.3)),
 ]
 REFERENCES = [replace(piece, seed=seed) for piece in PIECES for seed in range(32, 37)]
 
