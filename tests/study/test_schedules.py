@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from safetensors.torch import load_file
 from tiny import make
 
 from milair import Recipe, objective
@@ -96,3 +97,20 @@ def test_a_pruned_schedule_is_trained_again_to_its_end(tmp_path: Path) -> None:
         assert isinstance(model, Retrained)
         assert (model.epoch, model.difference) == (5, difference)
         assert json.loads((tmp_path / "model" / "model.json").read_text())["recipe"]["epochs"] == 5
+
+
+def test_two_looks_are_told_as_one_schedule_and_come_out_again_to_the_last_digit(tmp_path: Path) -> None:
+    make(tmp_path)
+    made = scheduled(tmp_path, looks="2", crop_size="48", iterations="3")
+    plain = optuna.create_study(direction="maximize")
+    plain.optimize(made, n_trials=1)
+    (trial,) = plain.trials
+    assert list(trial.intermediate_values) == list(range(10, 101, 10))
+    assert trial.user_attrs["epoch"] == trial.user_attrs["epochs"] == 10
+    assert trial.value != trial.intermediate_values[90]
+    assert trial.user_attrs["iou"] != trial.user_attrs["curves"]["val"]["iou"][-1]  # by all iterations
+    (model,) = Retraining(replace(made.session, study=plain), made.trainer)(plain.trials, tmp_path / "model")
+    assert isinstance(model, Retrained)
+    assert (model.epoch, model.difference) == (10, 0.0)
+    names = {name.split(".")[0] for name in load_file(tmp_path / "model" / "model.safetensors")}
+    assert names == {"backbone", "heads", "second"}
