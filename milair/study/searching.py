@@ -13,7 +13,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from milair.errors import MilairError, OutsideError, first_line, what_failed
+from milair.errors import MilairError, OutsideError, what_failed
 from milair.recipe import Recipe
 from milair.study import storage
 from milair.study.lock import SEARCH, Hold
@@ -198,13 +198,10 @@ class Search:
         elif isinstance(outcome, StorageInternalError | SQLAlchemyError):
             raise outcome
         self.hold.check()
-        if isinstance(outcome, OSError | OutsideError):
-            reason = what_failed(outcome) if isinstance(outcome, OSError) else str(outcome)
-            trial.set_user_attr("error", reason)
-            raise OutsideError(reason) from outcome
         if isinstance(outcome, Exception) and not isinstance(outcome, optuna.TrialPruned):
-            known = isinstance(outcome, MilairError)
-            trial.set_user_attr("error", str(outcome) if known else f"{type(outcome).__name__}: {first_line(outcome)}")
+            trial.set_user_attr("error", what_failed(outcome))
+        if isinstance(outcome, OSError | OutsideError):
+            raise OutsideError(what_failed(outcome)) from outcome
         self.hold.study.tell(trial, value, state)
         self._told(trial, worker)
 
