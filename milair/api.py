@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import TrialState
 
 from milair import __version__
 from milair import space as spaces_
@@ -97,39 +99,52 @@ def search(
             workers.check(baseline)  # what is not available is said before there is a study
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes)
-        with lock.held(study) as hold, lock.signed(hold):
-            session.store(study)
-            if old is not None:
-                copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
-                lines = [f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit", *others[:3]]
-                console.say("\n         ".join(lines))
-            if numbers := queue.put_back(hold):
-                console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
-            if numbers := [
-                trial.number for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-            ]:
-                console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
-            pinned = queue.queue_first(session, without["backbone"])
-            if trials is None:
-                trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
-            study.set_user_attr(results.GOAL, trials)
-            done = results.finished(study)
-            console.search(done, trials, workers.names)
-            plan = searching.Plan(trials, deadline, order, sampler == "grid")
-            try:
-                end = searching.Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
-            except KeyboardInterrupt:
-                console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
-                raise
-            study.set_user_attr(results.EXHAUSTED, end == "exhausted")
-    if len(done) >= trials:
-        console.say(f"\n{len(done)} trials are finished and --trials is {trials}: nothing to do")
-    elif end == "exhausted":
+        if trials is None:
+            pinned = len(queue.first(chosen, without["backbone"]))
+            trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
+        plan = searching.Plan(trials, deadline, order, sampler == "grid")
+        work = partial(_search, session, study, old, workers, plan, console)
+        end = searching.apart(work, workers.interrupt)
+    if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
     state = summary.summary(study, storages.shown(database.url), session.split, summary.waiting_for(session))
     return Result(study, session, end, state)
+
+
+def _search(
+    session: Session,
+    study: optuna.Study,
+    old: optuna.Study | None,
+    workers: Workers,
+    plan: searching.Plan,
+    console: Progress,
+) -> str:
+    """All that a search writes into its study, which it holds meanwhile; what ended it."""
+    with lock.held(study) as hold, lock.signed(hold):
+        session.store(study)
+        if old is not None:
+            copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
+            lines = [f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit", *others[:3]]
+            console.say("\n         ".join(lines))
+        if numbers := queue.put_back(hold):
+            console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
+        if numbers := [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]:
+            console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
+        queue.queue_first(session, session.settings.lacking())
+        study.set_user_attr(results.GOAL, plan.goal)
+        done = results.finished(study)
+        if len(done) >= plan.goal:
+            console.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
+        console.search(done, plan.goal, workers.names)
+        try:
+            end = searching.Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
+        except KeyboardInterrupt:
+            console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
+            raise
+        study.set_user_attr(results.EXHAUSTED, end == "exhausted")
+        return end
 
 
 def dry_run(

@@ -19,8 +19,10 @@ from milair.study.session import Session
 _COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
 
 
-def first(space: Space) -> list[Parameters]:
-    """What the space trains before anything is drawn: its FIRST recipes, or its baseline if it has none."""
+def first(space: Space, lacking: Collection[str] = ()) -> list[Parameters]:
+    """What the space trains before anything is drawn: its FIRST recipes, or its baseline if it has none.
+
+    Recipes of `lacking` backbones are left out."""
     parameters = []
     for recipe in dict.fromkeys(space.first) or [space.baseline]:
         try:
@@ -28,27 +30,21 @@ def first(space: Space) -> list[Parameters]:
         except MilairError:
             if not space.only:  # those that were narrowed away are not asked for
                 raise
-    return parameters
+    return [point for point in parameters if point.get("backbone") not in lacking]
 
 
-def queue_first(session: Session, lacking: Collection[str] = ()) -> int:
-    """Let what the space trains first wait, never pruned, unless it is among the study's trials.
-
-    Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now, but for references,
-    which are trained before all others."""
-    study, space = session.study, session.space
-    known_references = [trial.user_attrs.get(REFERENCE) for trial in study.get_trials(deepcopy=False)]
+def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
+    """Let what the space trains first wait, never pruned, unless it is among the study's trials; references first."""
+    study, space, trials = session.study, session.space, session.study.get_trials(deepcopy=False)
+    references = [trial.user_attrs.get(REFERENCE) for trial in trials]
     for recipe in space.references:
-        if recipe.to_json() not in known_references and recipe.backbone not in lacking:
+        if recipe.to_json() not in references and recipe.backbone not in lacking:
             study.enqueue_trial({}, user_attrs={PINNED: True, REFERENCE: recipe.to_json(), "note": "reference"})
-    pinned = [parameters for parameters in first(space) if parameters.get("backbone") not in lacking]
-    trials = study.get_trials(deepcopy=False)
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
-    for parameters in pinned:
+    for parameters in first(space, lacking):
         if parameters not in known:
             note = "first" if space.first else "baseline"
             study.enqueue_trial(parameters, user_attrs={PINNED: True, "note": note})
-    return len(pinned)
 
 
 def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> None:
