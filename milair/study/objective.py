@@ -66,6 +66,7 @@ class Objective:
         self._refuse_other_weights(trial, recipe, opened.weights)
         self.writes()
         trial.set_user_attr("weights", opened.weights)
+        trial.set_user_attr("ms", opened.ms)
         epochs: list[Epoch] = []
         before = max(_reported(trial), default=0)  # an interrupted run may not have been judged at that step
         end: Exception | None = None

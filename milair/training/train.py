@@ -47,7 +47,7 @@ def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Head
     yield from _epochs(recipe, first, bank.train, bank.val, partial(evaluate, first, bank.val), device)
     if bank.second is not None:
         (second,) = others
-        cascade = Cascade(recipe, bank, bank.second, first, second)
+        cascade = Cascade(recipe, bank, first, second)
         for epoch in _epochs(recipe, second, bank.second.train, bank.val, cascade.evaluate, device, recipe.epochs):
             if epoch.number == recipe.all_epochs:
                 outputs = cascade.evaluate_all()
