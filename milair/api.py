@@ -62,9 +62,9 @@ def search(
 ) -> Result:
     """Search a space, or go on with its study, until it has `trials` finished ones in all.
 
-    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split. `timeout` in
-    seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError says what is
-    wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
+    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split.
+    `timeout` in seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError
+    says what is wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = console or Progress()
     chosen = _space(space, spaces)
@@ -147,7 +147,9 @@ def dry_run(
     `options` are those of `search`; the others say nothing here."""
     from milair.console.costs import costs
 
-    choices = {name: options.get(name) for name in ("weights", "views", "overrides", "only", "objects", "split")}
+    choices = {
+        name: options.get(name) for name in ("weights", "views", "overrides", "only", "limits", "objects", "split")
+    }
     session = open_session(_space(space, spaces), None, data=data, progress=console.advance, **choices)
     console.say(summary.describe(session, places.places(devices), places.threads(1)))
     return costs(session, _trainer(session, devices), seed)
@@ -251,7 +253,7 @@ def objective(
 ) -> Objective:
     """The objective of a space on a folder of frames (the sample if None), for a notebook or another engine.
 
-    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split."""
+    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split."""
     session = open_session(_space(space, spaces), None, data=data, **choices)
     return Objective(session, _trainer(session, device, bank))
 
