@@ -163,6 +163,7 @@ def retrain(
     on: str = "train",
     seeds: int = 1,
     flip: bool = False,
+    unfreeze: int = 0,
     out: Path | None = None,
     devices: str = "auto",
     studies: Path = Path("studies"),
@@ -175,10 +176,13 @@ def retrain(
     """Train the best trial of a study again, or its `top` best, or that of a number, with so many `seeds` each.
 
     Each model is saved; several are also put together, with `flip` on mirrored pictures as well if validation prefers
-    it. `on`: "train", or "all" frames. `out`: the folder of the first model; else models/NAME-TRIAL in `studies`.
-    `moved` may say where `data` and `weights` lie now."""
+    it. `on`: "train", or "all" frames. With `unfreeze` each model goes on with so many last blocks of its backbone
+    trained too, and stays so if validation prefers it. `out`: the folder of the first model; else
+    models/NAME-TRIAL in `studies`. `moved` may say where `data` and `weights` lie now."""
     from milair.study import retraining
 
+    if unfreeze and on == "all":
+        raise UsageError("--unfreeze keeps what validation prefers, and --on all leaves nothing to validate on")
     console = console or Progress()
     session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
     trials, name = results.pick(session.study, trial, top), session.study.study_name
@@ -188,12 +192,7 @@ def retrain(
         versions = f"({session.settings.training}, now {TRAINING})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, everything=on == "all", progress=console.advance)
-    run = retraining.Retraining(
-        session,
-        trainer,
-        on == "all",
-        lambda recipe, epoch: console.advance(f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score),
-    )
+    run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
     models = []
     for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
         console.say(f"{model}\nsaved in {model.folder}")
