@@ -37,7 +37,12 @@ class Retrained:
     difference: float | None  # the largest from the trial's own metrics; None for other seeds
     folder: Path
     tuned: Metrics | None = None  # with blocks of the backbone trained too, where that was asked for
-    unfrozen: int = 0  # blocks of the backbone that are trained in the model; 0: `tuned` is no better
+    unfrozen: int = 0  # blocks of the backbone that are trained in the saved model; 0: `tuned` is no better
+
+    @property
+    def saved(self) -> Metrics | None:
+        """Those of the model that lies in the folder."""
+        return self.tuned if self.unfrozen else self.metrics
 
     def __str__(self) -> str:
         if self.metrics is None:
@@ -132,16 +137,15 @@ class Retraining:
         return model, Retrained(recipe, kept.number, metrics, difference if own else None, folder)
 
     def _finetune(self, model: Detector, retrained: Retrained, trial: FrozenTrial) -> tuple[Detector, Retrained]:
-        """Go on with the backbone's last blocks, and save the epoch that validation prefers to the model, if one is."""
+        """Go on with the backbone's last blocks, and save the best epoch, if validation prefers it to the model."""
         recipe, tuned = model.recipe, deepcopy(model)  # its backbone may be that of other models
-        scores, state = list[Metrics](), None
-        for metrics in finetune(tuned, self.unfreeze, self.trainer.bank(recipe), self.trainer.inputs.split):
-            self.listen(f"seed {recipe.seed}, backbone", len(scores), EPOCHS, metrics.score)
-            if scores and metrics.score > max(other.score for other in scores):
-                state = deepcopy(tuned.state_dict())
-            scores.append(metrics)
-        best = max(scores[1:], key=lambda metrics: metrics.score)
-        if state is None:
+        training = finetune(tuned, self.unfreeze, self.trainer.bank(recipe), self.trainer.inputs.split)
+        before, best = next(training), None
+        for number, metrics in enumerate(training, 1):
+            self.listen(f"seed {recipe.seed}, backbone", number, EPOCHS, metrics.score)
+            if best is None or metrics.score > best.score:
+                best, state = metrics, deepcopy(tuned.state_dict())
+        if best is None or not best.score > before.score:
             return model, replace(retrained, tuned=best)
         tuned.load_state_dict(state)
         about = {"trial": trial.number, "epoch": retrained.epoch, "unfrozen": self.unfreeze}
@@ -186,5 +190,5 @@ def _in_full(metrics: Metrics) -> str:
 
 def spread(models: Sequence[Retrained]) -> str:
     """Mean and standard deviation of the scores over seeds, in a line."""
-    scores = [model.metrics.score for model in models if model.metrics is not None]
+    scores = [model.saved.score for model in models if model.saved is not None]
     return f"score over {len(scores)} seeds: mean {mean(scores):.4f}, standard deviation {stdev(scores):.4f}"

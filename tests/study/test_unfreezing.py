@@ -67,6 +67,7 @@ def test_the_best_epoch_is_kept_if_it_is_better(
     about = json.loads((tmp_path / "model" / "model.json").read_text())
     assert (about["unfrozen"], about["validation"]["score"], about["epoch"]) == (3, 0.7, 1)
     assert first_weight(tmp_path / "model") == 2
+    assert model.saved == model.tuned != model.metrics
     assert str(model).endswith("unfrozen: score 0.7000, IoU 0.7000, accuracy 0.7000, loss 0.1000; saved")
 
 
@@ -79,7 +80,7 @@ def test_the_frozen_one_stays_if_none_is_better(
     model = run(tmp_path / "model", 1)
     for file in ("model.json", "model.safetensors"):
         assert (tmp_path / "model" / file).read_bytes() == (tmp_path / "frozen" / file).read_bytes()
-    assert model.unfrozen == 0
+    assert model.saved == model.metrics
     assert str(model).endswith("; no better, so the frozen one is saved")
 
 
