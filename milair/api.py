@@ -64,9 +64,9 @@ def search(
 ) -> Result:
     """Search a space, or go on with its study, until it has `trials` finished ones in all.
 
-    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split. `timeout` in
-    seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError says what is
-    wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
+    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split.
+    `timeout` in seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError
+    says what is wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = console or Progress()
     chosen = _space(space, spaces)
@@ -162,7 +162,9 @@ def dry_run(
     `options` are those of `search`; the others say nothing here."""
     from milair.console.costs import costs
 
-    choices = {name: options.get(name) for name in ("weights", "views", "overrides", "only", "objects", "split")}
+    choices = {
+        name: options.get(name) for name in ("weights", "views", "overrides", "only", "limits", "objects", "split")
+    }
     session = open_session(_space(space, spaces), None, data=data, progress=console.advance, **choices)
     console.say(summary.describe(session, places.places(devices), places.threads(1)))
     return costs(session, _trainer(session, devices), seed)
@@ -176,6 +178,7 @@ def retrain(
     on: str = "train",
     seeds: int = 1,
     flip: bool = False,
+    unfreeze: int = 0,
     out: Path | None = None,
     devices: str = "auto",
     studies: Path = Path("studies"),
@@ -188,10 +191,13 @@ def retrain(
     """Train the best trial of a study again, or its `top` best, or that of a number, with so many `seeds` each.
 
     Each model is saved; several are also put together, with `flip` on mirrored pictures as well if validation prefers
-    it. `on`: "train", or "all" frames. `out`: the folder of the first model; else models/NAME-TRIAL in `studies`.
-    `moved` may say where `data` and `weights` lie now."""
+    it. `on`: "train", or "all" frames. With `unfreeze` each model goes on with so many last blocks of its backbone
+    trained too, and stays so if validation prefers it. `out`: the folder of the first model; else
+    models/NAME-TRIAL in `studies`. `moved` may say where `data` and `weights` lie now."""
     from milair.study import retraining
 
+    if unfreeze and on == "all":
+        raise UsageError("--unfreeze keeps what validation prefers, and --on all leaves nothing to validate on")
     console = console or Progress()
     session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
     trials, name = results.pick(session.study, trial, top), session.study.study_name
@@ -201,12 +207,7 @@ def retrain(
         versions = f"({session.settings.training}, now {TRAINING})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, everything=on == "all", progress=console.advance)
-    run = retraining.Retraining(
-        session,
-        trainer,
-        on == "all",
-        lambda recipe, epoch: console.advance(f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score),
-    )
+    run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
     models = []
     for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
         console.say(f"{model}\nsaved in {model.folder}")
@@ -266,7 +267,7 @@ def objective(
 ) -> Objective:
     """The objective of a space on a folder of frames (the sample if None), for a notebook or another engine.
 
-    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split."""
+    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split."""
     session = open_session(_space(space, spaces), None, data=data, **choices)
     return Objective(session, _trainer(session, device, bank))
 

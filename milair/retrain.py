@@ -19,6 +19,14 @@ def arguments() -> ArgumentParser:
         option("--on", choices=("train", "all"), default="train", help="all: train on the validation frames as well"),
         option("--seeds", type=whole(1), default=1, metavar="N", help="train N models of each, show the spread"),
         option("--flip", action="store_true", help="predict mirrored pictures as well, if validation prefers that"),
+        option(
+            "--unfreeze",
+            type=whole(1),
+            default=0,
+            metavar="N",
+            help="then train the backbone's last N blocks too (of a SqueezeNet Fire modules, of a ResNet residual "
+            "blocks), and save that if validation prefers it",
+        ),
         option("--out", type=Path, metavar="DIR", help="default: models/NAME-TRIAL in --studies"),
         option("--data", metavar="DIR", help="where the frames lie now, if they moved"),
         option("--weights", metavar="W", help="where the weights lie now, if they moved: imagenet, FILE or DIR"),

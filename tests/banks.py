@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from milair import ConvHead, LinearHead, Recipe
 from milair.features.bank import Bank, Part
-from milair.model.heads import Heads
 
 CPU = torch.device("cpu")
 SHAPE = 6, 3, 3
@@ -53,5 +52,5 @@ def contrary() -> Bank:
     return replace(made, val=replace(made.val, labels=(made.val.labels + 1) % 3))
 
 
-def weights(heads: Heads) -> dict[str, Tensor]:
+def weights(heads: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in heads.state_dict().items()}

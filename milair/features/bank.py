@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,6 @@ class Second:
 
     train: Part  # crops of the training pictures; view 0 is view 1
     val: tuple[Picture, ...]  # to be cropped where the first look says
-    extract: Extractor
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ class Bank:
     megabytes: float = 0  # of all that were asked for, on disk
     folder: Path = Path()
     second: Second | None = None  # for a recipe of two looks
+    extract: Extractor | None = None  # None of features that no backbone made
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -94,7 +93,7 @@ def open_bank(
     pictures = tuple(frame.picture for frame in measured[recipe.normalisation])
     preprocessing = Preprocessing(recipe.size, *(statistics(pictures, recipe.size) if pictures else ()))
     weights, feature_map = backbones.fingerprint(state), recipe.feature_map._asdict()
-    extractor = lru_cache(lambda: Extractor.build(recipe, state, preprocessing, device))
+    extract = Extractor.build(recipe, state, preprocessing, device)
     # Under "data" another split has other statistics, and with them a bank of its own.
     augmented = split.train if recipe.normalisation == "data" else (*frames, *split.train)
 
@@ -112,7 +111,7 @@ def open_bank(
             about,
             backbones.measure(recipe.feature_map, kind.size)[0],
             {key(number, kind.content(frame)): (number, frame) for number, frame in wanted},
-            lambda missing: _compute(extractor(), kind, missing),
+            lambda missing: _compute(extract, kind, missing),
             progress or (lambda *_: None),
             gigabytes,
         )
@@ -134,7 +133,7 @@ def open_bank(
         crops = Crops(recipe.crop_size)
         tables.append(table(crops, _each(numbers[1:], augmented)))
         train = part(tables[1], crops, split.train, (1, *numbers[1:]))
-        second = Second(train, tuple(frame.picture for frame in split.val), extractor())
+        second = Second(train, tuple(frame.picture for frame in split.val))
     return Bank(
         part(tables[0], whole, split.train, numbers),
         part(tables[0], whole, split.val, range(1)),
@@ -146,6 +145,7 @@ def open_bank(
         sum(table.megabytes for table in tables),
         folder,
         second,
+        extract,
     )
 
 

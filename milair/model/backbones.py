@@ -33,7 +33,7 @@ _SIDE_EXITS = ("aux1", "aux2", "AuxLogits")  # of Inceptions: they end in a loss
 
 
 class Backbone(nn.Module):
-    """Normalised pictures [n, 3, height, width] to features [n, channels, rows, columns]; never trains."""
+    """Normalised pictures [n, 3, height, width] to features [n, channels, rows, columns]; frozen as it is built."""
 
     def __init__(self, body: nn.Module, pool: nn.Module) -> None:
         super().__init__()
@@ -57,8 +57,24 @@ class Backbone(nn.Module):
             raise MilairError("two stages need maps of two sizes, and its last two are of one")
         return maps
 
+    def unfreeze(self, blocks: int) -> list[nn.Parameter]:
+        """The parameters of its last `blocks`, which take gradients from now on. MilairError if it has fewer.
+
+        Its children are its blocks, or theirs where they stand in a sequence: a Fire module of a SqueezeNet, a residual
+        block of a ResNet. What holds no matrix of weights, such as a BatchNorm, belongs to the block before it."""
+        *_, last = self.body.children()
+        children = (last.model if isinstance(last, _Timm) else self.body).children()
+        layers = [layer for child in children for layer in (child if isinstance(child, nn.Sequential) else [child])]
+        starts = [n for n, layer in enumerate(layers) if any(weight.dim() > 1 for weight in layer.parameters())]
+        if not 1 <= blocks <= len(starts):
+            raise MilairError(f"--unfreeze {blocks}: this backbone has blocks 1 to {len(starts)}")
+        parameters = [weight for layer in layers[starts[-blocks] :] for weight in layer.parameters()]
+        for weight in parameters:
+            weight.requires_grad_()
+        return parameters
+
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """Frozen layers stay in eval mode, so that their BatchNorm statistics cannot drift."""
+        """Its layers stay in eval mode, so that their BatchNorm statistics cannot drift."""
         return super().train(False)
 
 

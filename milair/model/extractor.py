@@ -1,4 +1,4 @@
-"""A frozen backbone at work: pictures in, features out."""
+"""A backbone at work: pictures in, features out."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -33,6 +33,10 @@ class Extractor:
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
+        return self.with_gradients(pictures)
+
+    def with_gradients(self, pictures: Tensor) -> Tensor:
+        """The same, where the backbone is not frozen."""
         at_once = 1 if self.device.type == "cpu" else BATCH  # larger ones cost a CPU half again: memory, then cache
         padded = torch.cat([pictures, pictures[-1:].expand(-len(pictures) % at_once, -1, -1, -1)]).to(self.device)
         normal = self.preprocessing.normalise(padded).contiguous(memory_format=torch.channels_last)

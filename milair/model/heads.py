@@ -121,6 +121,9 @@ class Size:
     def megabytes(self) -> float:
         return self.total * 4 / 1024**2
 
+    def to_json(self) -> dict[str, float]:
+        return {"total": self.total, "trainable": self.trainable, "MB": round(self.megabytes, 2)}
+
 
 def size(recipe: Recipe, classes: int) -> Size:
     """Parameters of a recipe's model, counted without computing or loading anything."""

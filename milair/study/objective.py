@@ -16,6 +16,7 @@ from optuna.trial import BaseTrial
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
+from milair.study.limits import constraints, shown, within
 from milair.study.pruners import RUNG
 from milair.study.results import finite, recipe_of
 from milair.study.session import Session
@@ -62,11 +63,17 @@ class Objective:
 
         Returns the score. Raises TrialPruned or Hopeless as soon as that is what the trial comes to."""
         recipe = self.prepare(trial)
+        if "parameters" in self.session.settings.limits:
+            from milair.model import heads  # torch, which a search does without
+
+            self._limit(trial, parameters=heads.size(recipe, len(self.session.frames.classes)).total)
         opened = yield recipe
         assert isinstance(opened, Opened)
         self._refuse_other_weights(trial, recipe, opened.weights)
         self.writes()
         trial.set_user_attr("weights", opened.weights)
+        trial.set_user_attr("ms", opened.ms)
+        self._limit(trial, ms=opened.ms)
         epochs: list[Epoch] = []
         before = max(_reported(trial), default=0)  # an interrupted run may not have been judged at that step
         end: Exception | None = None
@@ -109,6 +116,17 @@ class Objective:
         if not through and not trial.user_attrs.get(PINNED) and trial.should_prune():
             return optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
         return None
+
+    def _limit(self, trial: BaseTrial, **values: float) -> None:
+        """Hold values against the study's limits: Hopeless if one is over, unless the trial is pinned.
+
+        What an interrupted run of the trial has come to stands."""
+        limits = self.session.settings.limits
+        for name, over in constraints(limits, values).items():
+            if name not in trial.constraints:
+                trial.set_constraint(name, over)
+            if not within(trial) and not trial.user_attrs.get(PINNED):
+                raise Hopeless(f"not trained: over the limit {shown({name: limits[name]})}")
 
     @staticmethod
     def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, weights: str) -> None:

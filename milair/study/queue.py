@@ -10,6 +10,7 @@ from optuna.trial import FixedTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.space import Space
+from milair.study.limits import constraints
 from milair.study.lock import SEARCH, Hold
 from milair.study.objective import PINNED, REFERENCE
 from milair.study.results import finished, recipe_of, stored_settings
@@ -96,6 +97,9 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
             space(fixed)
             if weights(recipe) != attributes["weights"]:
                 raise MilairError(f"the weights of {recipe.backbone} are others now")
+            values = {"parameters": attributes.get("parameters", {}).get("total"), "ms": attributes.get("ms")}
+            if unknown := [name for name in settings.limits if values[name] is None]:
+                raise MilairError(f"an older milair trained it and did not keep {unknown[0]}, which has a limit")
         except MilairError as error:
             others.append(f"trial {trial.number}: {error}")
             continue
@@ -107,7 +111,8 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
                 distributions=fixed.distributions,
                 intermediate_values=trial.intermediate_values,
                 user_attrs=attributes,
-                system_attrs=trial.system_attrs,
+                system_attrs={name: v for name, v in trial.system_attrs.items() if not name.startswith("constraints")},
+                constraints=constraints(settings.limits, values),
             )
         )
         recipes.add(recipe)

@@ -6,6 +6,7 @@ from optuna.trial import FrozenTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.study import lock
+from milair.study.limits import shown, within
 from milair.study.settings import Settings
 
 SETTINGS = "milair"  # the study attribute that holds its Settings
@@ -37,10 +38,25 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that milair trained, the best score first."""
+    """Complete trials that milair trained and that are over no limit, the best score first."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trained = [trial for trial in complete if "recipe" in trial.user_attrs]
+    trained = [trial for trial in complete if "recipe" in trial.user_attrs and within(trial)]
     return sorted(trained, key=lambda trial: (-(trial.value or 0), trial.number))
+
+
+def why_none(study: optuna.Study) -> str:
+    """What to say where `ranked` is empty: with limits, how near to them the study has come."""
+    limits, lowest = study.user_attrs.get(SETTINGS, {}).get("limits", {}), dict[str, float]()
+    for name, limit in limits.items():
+        trials = study.get_trials(deepcopy=False)
+        if shares := [trial.constraints[name] for trial in trials if name in trial.constraints]:
+            lowest[name] = limit * (1 + min(shares))
+    if not lowest:
+        return f"study {study.study_name} has no complete trial yet; a search makes some"
+    return (
+        f"study {study.study_name} has no complete trial within its limits ({shown(limits)}); "
+        f"the lowest of its models are {shown(lowest)}"
+    )
 
 
 def pick(study: optuna.Study, number: int | None = None, top: int = 1) -> list[FrozenTrial]:
@@ -48,7 +64,7 @@ def pick(study: optuna.Study, number: int | None = None, top: int = 1) -> list[F
     trials = study.get_trials(deepcopy=False)
     if number is None:
         if not (best := ranked(study)[:top]):
-            raise MilairError(f"study {study.study_name} has no complete trial yet; a search makes some")
+            raise MilairError(why_none(study))
         return best
     if number >= len(trials):
         raise MilairError(f"--trial {number}: study {study.study_name} has trials 0 to {len(trials) - 1}")

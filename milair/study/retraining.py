@@ -18,12 +18,13 @@ from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
 from milair.study.session import Session
 from milair.training import devices
+from milair.training.finetuning import EPOCHS, finetune
 from milair.training.in_process import Trainer
 from milair.training.outputs import predicted
 from milair.training.train import new_heads, train
-from milair.training.values import Epoch, Metrics
+from milair.training.values import Metrics
 
-Listen = Callable[[Recipe, Epoch], None]
+Listen = Callable[[str, int, int, float], object]  # what is trained, epochs done and in all, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,22 @@ class Retrained:
     metrics: Metrics | None  # None where validation frames were trained on too
     difference: float | None  # the largest from the trial's own metrics; None for other seeds
     folder: Path
+    tuned: Metrics | None = None  # with blocks of the backbone trained too, where that was asked for
+    unfrozen: int = 0  # blocks of the backbone that are trained in the saved model; 0: `tuned` is no better
+
+    @property
+    def saved(self) -> Metrics | None:
+        """Those of the model that lies in the folder."""
+        return self.tuned if self.unfrozen else self.metrics
 
     def __str__(self) -> str:
         if self.metrics is None:
             return f"seed {self.recipe.seed}: trained on all frames"
-        return (
-            f"seed {self.recipe.seed}: score {self.metrics.score:.4f}, IoU {self.metrics.iou:.4f}, "
-            f"accuracy {self.metrics.accuracy:.4f}, loss {self.metrics.loss:.4f} at epoch {self.epoch}"
-        )
+        text = f"seed {self.recipe.seed}: {_in_full(self.metrics)} at epoch {self.epoch}"
+        if self.tuned is None:
+            return text
+        verdict = "saved" if self.unfrozen else "no better, so the frozen one is saved"
+        return f"{text}\nseed {self.recipe.seed} with its backbone unfrozen: {_in_full(self.tuned)}; {verdict}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,7 @@ class Retraining:
     trainer: Trainer
     everything: bool = False  # validation frames were given to the trainer as well
     listen: Listen = lambda *_: None
+    unfreeze: int = 0  # blocks of the backbone to train as well, at the end
     backbones: dict[object, Backbone] = field(default_factory=dict)  # models of the same one share it
 
     def __call__(
@@ -91,11 +101,15 @@ class Retraining:
                 recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
             if self.trainer.weights(recipe) != stored["weights"]:
                 raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
+            if self.unfreeze:  # what the backbone does not have is said before anything is trained
+                backbones.on_meta(recipe.feature_map).unfreeze(self.unfreeze)
             name = folder.name if trial is trials[0] else f"{folder.name}-trial{trial.number}"
             with devices.with_threads(stored["device"]["threads"]):
                 for seed in range(recipe.seed, recipe.seed + seeds):
                     place = folder.with_name(name if seed == recipe.seed else f"{name}-seed{seed}")
                     model, retrained = self._train(replace(recipe, seed=seed), trial, place)
+                    if self.unfreeze:
+                        model, retrained = self._finetune(model, retrained, trial)
                     models.append(model)
                     yield retrained
         if len(models) > 1 or flip:
@@ -107,7 +121,7 @@ class Retraining:
         looks = new_heads(recipe, bank, self.trainer.device)
         heads, state, difference = nn.ModuleList(looks), None, None
         for epoch in train(recipe, bank, self.trainer.device, looks):
-            self.listen(recipe, epoch)
+            self.listen(f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score)
             if epoch.improved or self.everything:
                 kept, state = epoch, deepcopy(heads.state_dict())
             if epoch.number == stored["epochs"]:  # a trial that was pruned had fewer
@@ -121,6 +135,22 @@ class Retraining:
         own = not self.everything and recipe == Recipe.from_json(stored["recipe"])
         checkpoint.save(folder, model, self._about(metrics) | {"trial": trial.number, "epoch": kept.number})
         return model, Retrained(recipe, kept.number, metrics, difference if own else None, folder)
+
+    def _finetune(self, model: Detector, retrained: Retrained, trial: FrozenTrial) -> tuple[Detector, Retrained]:
+        """Go on with the backbone's last blocks, and save the best epoch, if validation prefers it to the model."""
+        recipe, tuned = model.recipe, deepcopy(model)  # its backbone may be that of other models
+        training = finetune(tuned, self.unfreeze, self.trainer.bank(recipe), self.trainer.inputs.split)
+        before, best = next(training), None
+        for number, metrics in enumerate(training, 1):
+            self.listen(f"seed {recipe.seed}, backbone", number, EPOCHS, metrics.score)
+            if best is None or metrics.score > best.score:
+                best, state = metrics, deepcopy(tuned.state_dict())
+        if best is None or not best.score > before.score:
+            return model, replace(retrained, tuned=best)
+        tuned.load_state_dict(state)
+        about = {"trial": trial.number, "epoch": retrained.epoch, "unfrozen": self.unfreeze}
+        checkpoint.save(retrained.folder, tuned, self._about(best) | about)
+        return tuned, replace(retrained, tuned=best, unfrozen=self.unfreeze)
 
     def _together(self, models: Sequence[Detector], flip: bool, folder: Path) -> Combined:
         """An ensemble, saved; mirrored pictures only where they help."""
@@ -154,7 +184,11 @@ class Retraining:
         }
 
 
+def _in_full(metrics: Metrics) -> str:
+    return f"score {metrics.score:.4f}, IoU {metrics.iou:.4f}, accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f}"
+
+
 def spread(models: Sequence[Retrained]) -> str:
     """Mean and standard deviation of the scores over seeds, in a line."""
-    scores = [model.metrics.score for model in models if model.metrics is not None]
+    scores = [model.saved.score for model in models if model.saved is not None]
     return f"score over {len(scores)} seeds: mean {mean(scores):.4f}, standard deviation {stdev(scores):.4f}"

@@ -6,7 +6,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from milair.features.bank import Bank, Second
+from milair.features.bank import Bank
 from milair.model.cascade import cut_about, decide, read
 from milair.model.detector import Detector
 from milair.model.heads import Heads
@@ -20,9 +20,11 @@ _TOGETHER = 8  # whole pictures in memory at once
 class Cascade:
     """Both looks of a recipe. The crops that the second one sees first are extracted once."""
 
-    def __init__(self, recipe: Recipe, bank: Bank, crops: Second, first: Heads, second: Heads) -> None:
-        extract = crops.extract
-        self.recipe, self.second, self.pictures = recipe, second, crops.val
+    def __init__(self, recipe: Recipe, bank: Bank, first: Heads, second: Heads) -> None:
+        assert bank.second is not None
+        assert bank.extract is not None
+        extract = bank.extract
+        self.recipe, self.second, self.pictures = recipe, second, bank.second.val
         self.detector = Detector(extract.preprocessing, extract.backbone, first, recipe, bank.classes, second)
         outputs = evaluate(first, bank.val)
         self.first = outputs.logits.softmax(1), outputs.boxes

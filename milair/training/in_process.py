@@ -5,7 +5,7 @@ This one trains in its own process. A worker process has one of these, and hands
 
 import gc
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,9 +15,13 @@ from milair.features import bank
 from milair.features.bank import Bank
 from milair.frames.frame import Frame
 from milair.model import backbones, heads
+from milair.model.detector import Detector
+from milair.model.heads import Heads
+from milair.model.preprocessing import opened
 from milair.recipe import Recipe
 from milair.training import devices
-from milair.training.train import train
+from milair.training.latency import latency
+from milair.training.train import new_heads, train
 from milair.training.values import Hopeless, Inputs, News, Opened
 
 
@@ -41,10 +45,11 @@ class Trainer:
                     f"not started: it needs about {needed / 1e9:.1f} GB, and {self.device} has {limit / 1e9:.1f} GB"
                 )
             data = self.bank(recipe)
-            yield self._opened(recipe, data)
+            looks = new_heads(recipe, data, self.device)
+            yield self._opened(recipe, data, looks)
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
-            yield from train(recipe, data, self.device)
+            yield from train(recipe, data, self.device, looks)
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
                 raise
@@ -105,8 +110,11 @@ class Trainer:
         features = self.bank_bytes(recipe) if self.device.type == "cuda" else 0
         return features + heads.training_bytes(recipe, len(self.inputs.classes))
 
-    def _opened(self, recipe: Recipe, data: Bank) -> Opened:
-        size = heads.size(recipe, len(data.classes))
+    def _opened(self, recipe: Recipe, data: Bank, looks: Sequence[Heads]) -> Opened:
+        """Weights do not matter to the time that a model takes, so it is measured before they are trained."""
+        assert data.extract is not None
+        first, *second = looks
+        model = Detector(data.extract.preprocessing, data.extract.backbone, first, recipe, data.classes, *second)
         return Opened(
             weights=data.weights,
             views=self.views(recipe),
@@ -114,7 +122,8 @@ class Trainer:
             computed=data.computed,
             megabytes=data.megabytes,
             folder=str(data.folder),
-            parameters={"total": size.total, "trainable": size.trainable, "MB": round(size.megabytes, 2)},
+            parameters=heads.size(recipe, len(data.classes)).to_json(),
+            ms=round(latency(model, opened(self.inputs.split.val[0].picture)), 2),
             device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             threads=torch.get_num_threads(),
         )

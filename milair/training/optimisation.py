@@ -1,13 +1,14 @@
 """How weights are learned: the optimizer, the schedule of its learning rate, and the average of the weights."""
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from milair.model.heads import Heads
 from milair.recipe import Recipe
 
 _CLIP = 1.0  # gradient norm
@@ -21,13 +22,16 @@ class Optimisation:
     so `heads` are always what is to be validated and kept.
     """
 
-    def __init__(self, heads: Heads, recipe: Recipe, steps: int) -> None:
-        """`steps` are those of the whole training, by which the schedule goes."""
+    def __init__(
+        self, heads: nn.Module, recipe: Recipe, steps: int, groups: Sequence[dict[str, Any]] | None = None
+    ) -> None:
+        """`steps` are those of the whole training, by which the schedule goes. `groups` of parameters with learning
+        rates of their own are in place of all parameters; then there is no `ema`."""
         self.learner = deepcopy(heads) if recipe.ema else heads
         self.averages = list(zip(_floats(heads), _floats(self.learner), strict=True)) if recipe.ema else []
         self.decay, self.taken = recipe.ema, 0
         self.optimizer = _OPTIMIZERS[recipe.optimizer](
-            self.learner.parameters(),
+            groups or self.learner.parameters(),
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             fused=True,  # a step on the 20 million weights of a wide linear head takes a tenth of the time
@@ -66,6 +70,6 @@ def _cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _floats(heads: Heads) -> list[Tensor]:
+def _floats(heads: nn.Module) -> list[Tensor]:
     """The very weights and statistics, no copies; not BatchNorm's count of batches."""
     return [value for value in heads.state_dict().values() if value.is_floating_point()]

@@ -26,7 +26,7 @@ from milair.training.values import Epoch, Metrics
 def new_heads(recipe: Recipe, bank: Bank, device: torch.device) -> list[Heads]:
     """The heads of each look, as the recipe's seed draws them."""
     shapes = [part.rows.shape[1:] for part in (bank.train, bank.second and bank.second.train) if part]
-    with _seeded(recipe.seed, 0, device):
+    with seeded(recipe.seed, 0, device):
         return [Heads(recipe, shape, len(bank.classes)).to(device) for shape in shapes]
 
 
@@ -47,7 +47,7 @@ def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Head
     yield from _epochs(recipe, first, bank.train, bank.val, partial(evaluate, first, bank.val), device)
     if bank.second is not None:
         (second,) = others
-        cascade = Cascade(recipe, bank, bank.second, first, second)
+        cascade = Cascade(recipe, bank, first, second)
         for epoch in _epochs(recipe, second, bank.second.train, bank.val, cascade.evaluate, device, recipe.epochs):
             if epoch.number == recipe.all_epochs:
                 outputs = cascade.evaluate_all()
@@ -86,10 +86,9 @@ def learn(recipe: Recipe, heads: Heads, part: Part, device: torch.device, before
     so that the same recipe on the same kind of device with the same number of threads gives the same numbers,
     whatever else the process did in between.
     """
-    batches = len(_cuts(len(part) * recipe.augmentations, recipe.batch_size)) + 1
-    optimisation = Optimisation(heads, recipe, recipe.epochs * batches)
+    optimisation = Optimisation(heads, recipe, recipe.epochs * steps(recipe, part))
     for number in range(before + 1, before + recipe.epochs + 1):
-        with _seeded(recipe.seed, number, device):
+        with seeded(recipe.seed, number, device):
             training = _epoch(optimisation, recipe, part)
         yield training
 
@@ -97,7 +96,7 @@ def learn(recipe: Recipe, heads: Heads, part: Part, device: torch.device, before
 def _epoch(optimisation: Optimisation, recipe: Recipe, part: Part) -> Metrics:
     optimisation.learner.train()
     seen = []
-    for views, pictures in _batches(part, recipe.augmentations, recipe.batch_size):
+    for views, pictures in draw(part, recipe.augmentations, recipe.batch_size):
         features = part.rows.index_select(0, part.index[views, pictures])
         boxes, labels = part.boxes[views, pictures], part.labels[pictures]
         logits, predicted = optimisation.learner(features)
@@ -107,7 +106,7 @@ def _epoch(optimisation: Optimisation, recipe: Recipe, part: Part) -> Metrics:
     return metrics.mean(rows, recipe.alpha)
 
 
-def _batches(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def draw(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch as batches of (view, picture) indices: each picture in `augmentations` different views, shuffled.
 
     Drawn on the CPU, so that every device draws the same."""
@@ -122,13 +121,18 @@ def _batches(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[
     return zip(torch.tensor_split(views, cuts), torch.tensor_split(pictures, cuts), strict=True)
 
 
+def steps(recipe: Recipe, part: Part) -> int:
+    """How many batches make an epoch."""
+    return len(_cuts(len(part) * recipe.augmentations, recipe.batch_size)) + 1
+
+
 def _cuts(views: int, batch_size: int) -> list[int]:
     """Where batches begin, after the first. A last batch of one joins the one before it: BatchNorm needs two."""
     return list(range(batch_size, views - 1, batch_size))
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """A block whose random numbers depend on seed and epoch alone, and that leaves the generators as it found them."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed((seed << 20) + epoch)

@@ -74,13 +74,14 @@ def test_a_bank_for_two_looks_holds_crops_and_the_next_one_finds_them(small_spli
     bank = load(small_split, tmp_path)
     assert bank.computed == 14 * 4 + 14 * 3
     assert bank.second is not None
+    assert bank.extract is not None
     train = bank.second.train
     assert train.index.shape == (4, 10)
     assert torch.equal(train.index[0], train.index[1])
     for number in (1, 3):
         frame = small_split.train[5]
         shown = Crops(32).show(frame, number)
-        expected = bank.second.extract(shown[None])[0]
+        expected = bank.extract(shown[None])[0]
         assert torch.equal(train.rows[train.index[number, 5]], expected)
         assert train.boxes[number, 5].tolist() == pytest.approx(Crops(32).target(frame, number)[0])
     assert load(small_split, tmp_path).computed == 0

@@ -21,7 +21,7 @@ from milair.model.backbones import Backbone, build, load_state, measure
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import FeatureMap
-from milair.training.train import _seeded, new_heads, train
+from milair.training.train import new_heads, seeded, train
 
 CPU = torch.device("cpu")
 
@@ -259,7 +259,7 @@ def test_a_backbone_trains_heads_for_an_epoch(name: str, frames: Split, tmp_path
     (heads,) = looks = new_heads(recipe, bank, CPU)
     (epoch,) = train(recipe, bank, CPU, looks)
     assert np.isfinite([epoch.train.loss, epoch.val.loss, epoch.score]).all()
-    with _seeded(recipe.seed, 0, CPU):
+    with seeded(recipe.seed, 0, CPU):
         untrained = Heads(recipe, bank.shape, len(bank.classes)).state_dict()
     moved = [key for key, value in heads.state_dict().items() if not torch.equal(value, untrained[key])]
     assert {key.split(".")[0] for key in moved if key.endswith("weight")} == {"cls_head", "reg_head"}

@@ -60,8 +60,8 @@ def test_the_last_epoch_is_scored_by_all_iterations_as_a_checkpoint_predicts(
     *before, last = train(recipe, bank, CPU, looks)
     assert all(epoch.best == epoch.val for epoch in before)
     assert last.best.iou != last.val.iou
-    assert bank.second is not None
-    extract = bank.second.extract
+    assert bank.extract is not None
+    extract = bank.extract
     model = Detector(extract.preprocessing, extract.backbone, first, recipe, bank.classes, second)
     save(tmp_path, model, {})
     predictions = list(load(tmp_path, CPU).predict([frame.path for frame in small_split.val]))

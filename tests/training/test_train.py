@@ -20,7 +20,7 @@ from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
 from milair.training import metrics
 from milair.training.outputs import evaluate
-from milair.training.train import _batches, new_heads, train
+from milair.training.train import draw, new_heads, train
 from milair.training.values import Epoch, Metrics
 
 PLAIN = replace(RECIPE, cls_head=ConvHead(0), reg_head=ConvHead(0))  # no BatchNorm, no dropout: batches do not matter
@@ -102,7 +102,7 @@ def test_an_epoch_sees_each_picture_in_so_many_different_views(
     data: st.DataObject, count: int, views: int, batch_size: int
 ) -> None:
     augmentations = data.draw(st.integers(1, views))
-    batches = list(_batches(part(count, views, 0), augmentations, batch_size))
+    batches = list(draw(part(count, views, 0), augmentations, batch_size))
     drawn = [pair for batch in batches for pair in zip(*(indices.tolist() for indices in batch), strict=True)]
     assert len(set(drawn)) == len(drawn) == count * augmentations
     assert Counter(picture for _, picture in drawn) == dict.fromkeys(range(count), augmentations)
@@ -115,7 +115,7 @@ def test_an_epoch_sees_each_picture_in_so_many_different_views(
 
 def test_epochs_draw_all_views_equally_often_and_in_an_order_of_their_own() -> None:
     torch.manual_seed(0)
-    epochs = [torch.cat([torch.stack(batch) for batch in _batches(part(20, 5, 0), 2, 8)], 1) for _ in range(200)]
+    epochs = [torch.cat([torch.stack(batch) for batch in draw(part(20, 5, 0), 2, 8)], 1) for _ in range(200)]
     assert not torch.equal(epochs[0], epochs[1])
     views = Counter(torch.cat(epochs, 1)[0].tolist())
     assert all(abs(views[view] / (200 * 20 * 2) - 1 / 5) < 0.02 for view in range(1, 6))
@@ -129,7 +129,7 @@ def test_a_view_that_hides_the_object_is_replaced_by_the_plain_picture() -> None
     seen[2, 4] = seen[1, 7] = seen[3, 7] = False
     drawn = [
         pair
-        for batch in _batches(replace(whole, seen=seen), 3, 8)
+        for batch in draw(replace(whole, seen=seen), 3, 8)
         for pair in zip(*(indices.tolist() for indices in batch), strict=True)
     ]
     expected = Counter({(view, picture): 1 for view in (1, 2, 3) for picture in range(10)})
@@ -139,7 +139,7 @@ def test_a_view_that_hides_the_object_is_replaced_by_the_plain_picture() -> None
 
 
 def test_a_last_batch_of_one_joins_the_one_before_for_batchnorms_sake() -> None:
-    sizes = [len(pictures) for _, pictures in _batches(part(9, 1, 0), 1, 4)]
+    sizes = [len(pictures) for _, pictures in draw(part(9, 1, 0), 1, 4)]
     assert sizes == [4, 5]
     list(train(replace(RECIPE, augmentations=1, batch_size=4, epochs=1), bank(count=9, views=1), CPU))
 
