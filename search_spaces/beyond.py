@@ -1,4 +1,4 @@
-"""How good can it get: dense heads, their optimisation and a second look, all at once?
+"""How good can it get, with dense heads, a second look and the optimisation that suits them?
 
     python -m milair.search --study beyond --data DIR
 
@@ -26,13 +26,9 @@ def space(trial: Trial) -> Recipe:
         cls_head=dense.head(trial, "cls_head"),
         reg_head=dense.head(trial, "reg_head"),
         alpha=trial.suggest_float("alpha", 0.5, 0.9, step=0.1),
-        label_smoothing=trial.suggest_categorical("label_smoothing", [0.0, 0.1]),
         box_loss=trial.suggest_categorical("box_loss", ["iou", "giou", "ciou"]),
-        l1=trial.suggest_categorical("l1", [0.0, 1.0]),
-        schedule=trial.suggest_categorical("schedule", ["cosine", "onecycle"]),
         ema=trial.suggest_categorical("ema", [0.0, 0.9, 0.98]),
         learning_rate=trial.suggest_float("learning_rate", 3e-4, 3e-3, log=True),
-        weight_decay=trial.suggest_categorical("weight_decay", [1e-4, 1e-2]),
         epochs=trial.suggest_categorical("epochs", [15, 25, 40]),
     )
     return looks.cascade(trial, recipe, [BASELINE.crop_size]) if recipe.looks == 2 else recipe
