@@ -26,7 +26,7 @@ from milair.features.bank import Bank, open_bank
 from milair.features.views import apply, view
 from milair.frames.frame import Split
 from milair.frames.split import split
-from milair.model import backbones
+from milair.model import backbones, zoo
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
@@ -100,7 +100,7 @@ def main() -> None:
     parts = split(frames.labelled)
     random = options.weights == "random"
     recipe = Recipe(weights="random" if random else "pretrained", epochs=options.epochs + 1)
-    state = None if random else backbones.load_state(recipe.backbone, options.weights)
+    state = None if random else zoo.load_state(recipe.backbone, options.weights)
     with tempfile.TemporaryDirectory() as folder:
         start = perf_counter()
         bank = open_bank(

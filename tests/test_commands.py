@@ -341,6 +341,6 @@ def test_drawing_never_overwrites_the_pictures(
 def test_retraining_refuses_other_weights(
     searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("milair.model.backbones.RANDOM_SEED", 1)
+    monkeypatch.setattr("milair.model.zoo.RANDOM_SEED", 1)
     assert retrain.main(["--study", "tiny", *places(searched)]) == 1
     assert "the weights of squeezenet1_1 are not those of the trial" in one_line(capsys)

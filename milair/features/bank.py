@@ -13,7 +13,7 @@ from milair.features.table import BATCH, Table, key, open_table
 from milair.features.views import Views
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import Picture, Progress
-from milair.model import backbones
+from milair.model import backbones, zoo
 from milair.model.extractor import Extractor
 from milair.model.preprocessing import Preprocessing, statistics
 from milair.recipe import FeatureMap, Recipe
@@ -84,15 +84,15 @@ def open_bank(
     """The bank of a split under a recipe's backbone, sizes and normalisation, computing what is missing.
 
     `views` (K) augmented views of each of `frames`: all labelled ones, so that another split of them finds its own; for
-    a second look as many crops. `source` says where pretrained weights come from (see `backbones.load_state`); all
+    a second look as many crops. `source` says where pretrained weights come from (see `zoo.load_state`); all
     banks of the folder may take so many `gigabytes`. OutsideError names a picture that cannot be decoded or has
     changed, or a disk that is full: what was computed before stays.
     """
-    state = None if recipe.weights == "random" else backbones.load_state(recipe.backbone, source)
+    state = None if recipe.weights == "random" else zoo.load_state(recipe.backbone, source)
     measured: dict[str, Sequence[Frame]] = {"imagenet": (), "data": split.train, "frames": frames}
     pictures = tuple(frame.picture for frame in measured[recipe.normalisation])
     preprocessing = Preprocessing(recipe.size, *(statistics(pictures, recipe.size) if pictures else ()))
-    weights, feature_map = backbones.fingerprint(state), recipe.feature_map._asdict()
+    weights, feature_map = zoo.fingerprint(state), recipe.feature_map._asdict()
     extract = Extractor.build(recipe, state, preprocessing, device)
     # Under "data" another split has other statistics, and with them a bank of its own.
     augmented = split.train if recipe.normalisation == "data" else (*frames, *split.train)

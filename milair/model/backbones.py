@@ -4,31 +4,26 @@ What one of torchvision's gives is what the model's own classifier would read, t
 test puts the two together again for every family. What torchvision does in `forward` rather than in a layer is made a
 layer here.
 
-Weights are loaded strictly and as data only (`weights_only`). Nothing here ever falls back to random ones.
+Weights fit strictly, or are refused.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Self
 
-import safetensors.torch
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from milair.errors import MilairError, first_line
+from milair.model import zoo
 from milair.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from milair.recipe import FeatureMap
 
-RANDOM_SEED = 32  # the one initialisation that "random" weights means
 _END = ("avgpool", "classifier", "fc", "head")  # the first of a model's children that is no part of its body
-_TIMM = "timm:"  # before the name of one of its models
-_INCEPTIONS = ("googlenet", "inception_v3")
 _SIDE_EXITS = ("aux1", "aux2", "AuxLogits")  # of Inceptions: they end in a loss, and only in training
 
 
@@ -146,17 +141,12 @@ class _WithoutNumbers(torch.overrides.TorchFunctionMode):
         return func(*args, **(kwargs or {}) | empty)
 
 
-def names() -> list[str]:
-    """torchvision's classifiers but for its vision transformers, which read a picture as a sequence of patches."""
-    return [name for name in torchvision.models.list_models(module=torchvision.models) if not name.startswith("vit_")]
-
-
 def build(feature_map: FeatureMap, state: dict[str, Tensor] | None = None) -> Backbone:
     """The backbone with these weights, or with the seeded random ones."""
     name = feature_map.backbone
     if state is None:
         with _seeded():
-            return _cut(feature_map, _model(name))
+            return _cut(feature_map, zoo.model(name))
     if name.startswith("densenet"):  # torchvision's own files have kept the names of an older torch
         state = {re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): state[key] for key in state}
     model = _unloaded(name, side_exits=any(key.startswith(_SIDE_EXITS) for key in state))
@@ -164,7 +154,7 @@ def build(feature_map: FeatureMap, state: dict[str, Tensor] | None = None) -> Ba
         model.load_state_dict(state, strict=True, assign=True)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise MilairError(
-            f"these weights are not those of {_library(name)}'s {name.removeprefix(_TIMM)} ({first_line(error)})"
+            f"these weights are not those of {zoo.library(name)}'s {name.removeprefix(zoo.TIMM)} ({first_line(error)})"
         ) from None
     backbone = _cut(feature_map, model).float()
     # Held as new layers are: laid out in memory as in a file, the same numbers may add up to others.
@@ -202,44 +192,23 @@ def measure(feature_map: FeatureMap, size: tuple[int, int]) -> tuple[tuple[int, 
 def _seeded() -> Iterator[None]:
     """The one initialisation that "random" weights means; nobody else's random numbers are disturbed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
+        torch.manual_seed(zoo.RANDOM_SEED)
         yield
 
 
 def _unloaded(name: str, side_exits: bool = False) -> nn.Module:
     """A model whose weights are still to come. timm's are drawn: its models fill empty tensors that are no weights."""
-    with _seeded() if name.startswith(_TIMM) else _WithoutNumbers():
-        return _model(name, side_exits)
-
-
-def _model(name: str, side_exits: bool = False) -> nn.Module:
-    _check(name)
-    if name.startswith(_TIMM):
-        return _timm(name)
-    # Asked to, Inceptions draw their weights from a truncated normal, which takes long; not asked, they warn.
-    asked = {"aux_logits": side_exits, "init_weights": False} if name in _INCEPTIONS else {}
-    model: nn.Module = torchvision.models.get_model(name, weights=None, **asked)
-    return model
-
-
-def _timm(name: str, **weights: Any) -> nn.Module:
-    """timm's model, for pictures of any size where it can."""
-    import timm
-
-    name = name.removeprefix(_TIMM)
-    try:
-        return timm.create_model(name, dynamic_img_size=True, **weights)
-    except TypeError:  # most models know no such option, and those that are convolutional need none
-        return timm.create_model(name, **weights)
+    with _seeded() if name.startswith(zoo.TIMM) else _WithoutNumbers():
+        return zoo.model(name, side_exits)
 
 
 def _cut(feature_map: FeatureMap, model: Any) -> Backbone:
     name, stages = feature_map.backbone, feature_map.stages
-    if name.startswith(_TIMM):
+    if name.startswith(zoo.TIMM):
         expected = [model.pretrained_cfg[numbers] for numbers in ("mean", "std")]
         rescale = [] if expected == [IMAGENET_MEAN, IMAGENET_STD] else [_Rescale(*expected)]
         return Backbone(nn.Sequential(*rescale, _Timm(model, stages)), _pool(feature_map))
-    layers: list[nn.Module] = [_Rescale([0.5] * 3, [0.5] * 3)] if name in _INCEPTIONS else []
+    layers: list[nn.Module] = [_Rescale([0.5] * 3, [0.5] * 3)] if name in zoo.INCEPTIONS else []
     for child, module in model.named_children():
         if child in _END:
             break
@@ -260,82 +229,3 @@ def _pool(feature_map: FeatureMap, own: nn.Module | None = None) -> nn.Module:
         return nn.Identity()
     columns, rows = feature_map.grid.split("x")
     return nn.AdaptiveAvgPool2d((int(rows), int(columns)))
-
-
-def load_state(name: str, source: str) -> dict[str, Tensor]:
-    """Pretrained weights of a backbone, as a state dict on the CPU.
-
-    `source` is "imagenet" (torchvision's or timm's own, from their caches or downloads), a file, or a folder with one
-    (see `file`). MilairError says both ways out where none are to be had.
-    """
-    _check(name)
-    library, path = _library(name), file(name, source)
-    if source != "imagenet" and not path.is_file():
-        raise MilairError(
-            f"{path}: no weights for {name} there; give --weights FILE|DIR with {_stem(name)}.pth, or 'imagenet'"
-        )
-    try:
-        if source != "imagenet":
-            safe = path.suffix == ".safetensors"
-            state = safetensors.torch.load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
-        elif name.startswith(_TIMM):
-            state = _timm(name, pretrained=True).state_dict()
-        else:
-            url = torchvision.models.get_model_weights(name)["DEFAULT"].url
-            # As it is: a copy would lose the version that torch keeps beside the tensors and an MNASNet asks for.
-            state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except Exception as error:  # no network, a broken download or file: torch raises many kinds
-        if source != "imagenet":
-            raise MilairError(f"{path}: not a file of weights ({first_line(error)})") from error
-        raise MilairError(
-            f"the ImageNet weights of {name} are neither in {library}'s cache nor to be downloaded "
-            f"({first_line(error)}); give --weights FILE|DIR with {_stem(name)}.pth, or --weights random"
-        ) from None
-    # Anything else must stop here: None, for one, would mean random weights further on.
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise MilairError(f"{path}: not a file of weights (it must hold a state dict: names and tensors)")
-    return state
-
-
-def file(name: str, source: str) -> Path:
-    """The file of weights that a file or a folder means; it may not be there.
-
-    In a folder it is `resnet18.pth`, or for "timm:resnet18" `timm-resnet18.pth`, or the same with `.safetensors`."""
-    path = Path(source)
-    if not path.is_dir():
-        return path
-    safe = path / f"{_stem(name)}.safetensors"
-    return safe if safe.is_file() else path / f"{_stem(name)}.pth"
-
-
-def _stem(name: str) -> str:
-    return name.replace(":", "-")
-
-
-def _library(name: str) -> str:
-    return "timm" if name.startswith(_TIMM) else "torchvision"
-
-
-def _check(name: str) -> None:
-    if name.startswith(_TIMM):
-        try:
-            import timm
-        except ImportError:
-            raise MilairError(f"backbone '{name}' needs timm: pip install 'milair[timm]'") from None
-        if name.removeprefix(_TIMM) not in {*timm.list_models(), *timm.list_models(include_tags=True)}:
-            raise MilairError(f"backbone '{name}' is not one of timm's models; timm.list_models() has them")
-    elif name not in names():
-        raise MilairError(
-            f"backbone '{name}' is not a torchvision classification model with a spatial map; "
-            "e.g. squeezenet1_0, resnet18"
-        )
-
-
-def fingerprint(state: dict[str, Tensor] | None) -> str:
-    """A hash of names and values, the same wherever the file lay; of seeded random weights, their seed."""
-    if state is None:
-        return f"random-{RANDOM_SEED}"
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        digest.update(key.encode() + state[key].detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from milair.errors import MilairError
-from milair.model import backbones, checkpoint
+from milair.model import backbones, checkpoint, zoo
 from milair.model.backbones import Backbone
 from milair.model.detector import Detector, Ensemble
 from milair.model.preprocessing import Preprocessing
@@ -169,7 +169,7 @@ class Retraining:
         key = recipe.feature_map, recipe.weights
         if key not in self.backbones:
             source = self.trainer.inputs.source
-            state = backbones.load_state(recipe.backbone, source) if recipe.weights == "pretrained" else None
+            state = zoo.load_state(recipe.backbone, source) if recipe.weights == "pretrained" else None
             self.backbones[key] = backbones.build(recipe.feature_map, state).to(self.trainer.device)
         return self.backbones[key]
 

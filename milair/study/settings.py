@@ -74,9 +74,9 @@ class Settings:
         offered = self.dimensions.get("backbone", {}).get("choices", [])
         if self.source == "imagenet" or self.overrides.get("weights") == "random" or not offered:
             return {}  # those of torchvision are downloaded in their time
-        from milair.model import backbones  # torch, which a search does without
+        from milair.model import zoo  # torch, which a search does without
 
-        files = {name: backbones.file(name, self.source) for name in offered}
+        files = {name: zoo.file(name, self.source) for name in offered}
         return {name: file for name, file in files.items() if not file.is_file()}
 
     def with_frames(self, frames: Frames) -> Self:

@@ -14,7 +14,7 @@ from milair.errors import first_line
 from milair.features import bank
 from milair.features.bank import Bank
 from milair.frames.frame import Frame
-from milair.model import backbones, heads
+from milair.model import backbones, heads, zoo
 from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import opened
@@ -89,7 +89,7 @@ class Trainer:
         """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available."""
         backbones.measure(recipe.feature_map, recipe.size)
         pretrained = recipe.weights == "pretrained"
-        return backbones.fingerprint(backbones.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
+        return zoo.fingerprint(zoo.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
 
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from, on disk."""

@@ -15,8 +15,9 @@ import torchvision
 from torch import nn
 
 from milair import MilairError
-from milair.model import backbones
-from milair.model.backbones import build, fingerprint, load_state, measure
+from milair.model import backbones, zoo
+from milair.model.backbones import build, measure
+from milair.model.zoo import fingerprint, load_state
 from milair.recipe import FeatureMap
 
 SIZE = 64, 48  # width, height
@@ -92,7 +93,7 @@ def test_timm_is_imported_only_when_asked_for_and_missed_in_one_line(monkeypatch
 def test_every_classifier_of_torchvision_but_the_vision_transformers_is_a_backbone() -> None:
     everything = set(torchvision.models.list_models(module=torchvision.models))
     without = {"vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"}
-    assert everything - set(backbones.names()) == without
+    assert everything - set(zoo.names()) == without
 
 
 def test_random_weights_are_always_the_same_and_disturb_nobodys_random_numbers() -> None:
@@ -190,7 +191,7 @@ def test_fingerprints_are_of_content(tmp_path: Path) -> None:
     assert marks == [fingerprint(state)] * 2
     key = next(iter(state))
     assert fingerprint(state | {key: state[key] + 1e-3}) != marks[0]
-    assert fingerprint(None) == f"random-{backbones.RANDOM_SEED}"
+    assert fingerprint(None) == f"random-{zoo.RANDOM_SEED}"
 
 
 def test_the_fingerprint_of_half_precision_weights_and_of_trainable_ones() -> None:

@@ -17,9 +17,10 @@ from milair.features.bank import open_bank
 from milair.frames import sample
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import look_at
-from milair.model.backbones import Backbone, build, load_state, measure
+from milair.model.backbones import Backbone, build, measure
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
+from milair.model.zoo import load_state
 from milair.recipe import FeatureMap
 from milair.training.train import new_heads, seeded, train
 

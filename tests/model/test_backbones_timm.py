@@ -12,11 +12,12 @@ from torch import Tensor
 
 from milair import LinearHead, MilairError, Recipe
 from milair.model import backbones
-from milair.model.backbones import build, file, fingerprint, load_state, measure
+from milair.model.backbones import build, measure
 from milair.model.checkpoint import load, save
 from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from milair.model.zoo import file, fingerprint, load_state
 from milair.recipe import FeatureMap
 
 CPU = torch.device("cpu")
