@@ -31,7 +31,7 @@ def model(name: str, side_exits: bool = False) -> nn.Module:
         return timm_model(name)
     # Asked to, Inceptions draw their weights from a truncated normal, which takes long; not asked, they warn.
     asked = {"aux_logits": side_exits, "init_weights": False} if name in INCEPTIONS else {}
-    model: nn.Module = torchvision.models.getmodel(name, weights=None, **asked)
+    model: nn.Module = torchvision.models.get_model(name, weights=None, **asked)
     return model
 
 
