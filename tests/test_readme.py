@@ -162,5 +162,5 @@ def test_the_two_commands_are_targets_that_set_themselves_up(tmp_path: Path, tar
         ["make", "--dry-run", "-f", str(ROOT / "Makefile"), target], cwd=tmp_path, capture_output=True, text=True
     ).stdout
     assert planned.index("-m venv .venv") < planned.index("pip install")
-    wanted = "-m milair.search --study heads" if target == "search" else "-m pytest"
+    wanted = "-m milair.search --study dense" if target == "search" else "-m pytest"
     assert planned.index("pip install") < planned.index(wanted)
