@@ -26,7 +26,7 @@ BASELINE = Recipe(
 def space(trial: Trial) -> Recipe:
     return replace(
         BASELINE,
-        grid=trial.suggest_categorical("grid", ["7x7", "12x8", "full"]),
+        grid=trial.suggest_categorical("grid", ["7x7", "12x8"]),
         stages=trial.suggest_int("stages", 1, 2),
         cls_head=head(trial, "cls_head"),
         reg_head=head(trial, "reg_head"),

@@ -27,7 +27,7 @@ SAMPLE = "sample"
 SAMPLE_OVERRIDES = {
     "backbone": "squeezenet1_1",
     "image_size": "256x144",
-    "augmentations": "2",
+    "augmentations": "3",
     "epochs": "20",
     "learning_rate": "0.001",
 }
