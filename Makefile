@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 .PHONY: search test test-faults lint bench clean
 
 search: .venv/installed
-	$(RUN) -m milair.search --study heads $(ARGS)
+	$(RUN) -m milair.search --study dense $(ARGS)
 
 test: .venv/installed-dev
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)

@@ -26,13 +26,13 @@ from milair.features.bank import Bank, open_bank
 from milair.features.views import apply, view
 from milair.frames.frame import Split
 from milair.frames.split import split
-from milair.model import backbones
+from milair.model import backbones, zoo
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
 from milair.study.session import read_frames
 from milair.study.settings import SAMPLE
-from milair.training import losses, metrics
+from milair.training import losses
 from milair.training.train import train
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ class Pictures(Dataset[tuple[Tensor, int, Tensor]]):
 
 def plain_epoch(recipe: Recipe, frames: Split, bank: Bank, state: dict[str, Tensor] | None) -> float:
     """Seconds of one epoch of the plain loop."""
-    backbone = backbones.build(recipe.backbone, recipe.pooling, state)
+    backbone = backbones.build(recipe.feature_map, state)
     heads = Heads(recipe, bank.shape, len(bank.classes))
     optimizer = torch.optim.Adam(heads.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
@@ -65,9 +65,8 @@ def plain_epoch(recipe: Recipe, frames: Split, bank: Bank, state: dict[str, Tens
         with torch.inference_mode():
             features = backbone(preprocessing.normalise(pictures))
         logits, found = heads(features.clone())
-        row = metrics.per_image(logits, found, labels, boxes)
         optimizer.zero_grad()
-        torch.autograd.backward(losses.weighted(row[:, 0], row[:, 1], recipe.alpha))
+        torch.autograd.backward(losses.weighted(recipe, logits, found, labels, boxes))
         nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
         optimizer.step()
     return perf_counter() - start
@@ -101,7 +100,7 @@ def main() -> None:
     parts = split(frames.labelled)
     random = options.weights == "random"
     recipe = Recipe(weights="random" if random else "pretrained", epochs=options.epochs + 1)
-    state = None if random else backbones.load_state(recipe.backbone, options.weights)
+    state = None if random else zoo.load_state(recipe.backbone, options.weights)
     with tempfile.TemporaryDirectory() as folder:
         start = perf_counter()
         bank = open_bank(

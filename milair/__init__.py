@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from milair.api import load, objective
     from milair.errors import MilairError
-    from milair.recipe import ConvHead, LinearHead, Recipe
+    from milair.recipe import ConvHead, DenseHead, LinearHead, Recipe
     from milair.space import Trial
 else:  # a type checker would take this for a module that has every name
     _HOMES = {
-        **dict.fromkeys(("ConvHead", "LinearHead", "Recipe"), "recipe"),
+        **dict.fromkeys(("ConvHead", "DenseHead", "LinearHead", "Recipe"), "recipe"),
         **{"MilairError": "errors", "Trial": "space", "load": "api", "objective": "api"},
     }
 
@@ -21,5 +21,5 @@ else:  # a type checker would take this for a module that has every name
         return getattr(import_module(f"milair.{_HOMES[name]}"), name)
 
 
-__all__ = ["ConvHead", "LinearHead", "MilairError", "Recipe", "Trial", "__version__", "load", "objective"]
+__all__ = ["ConvHead", "DenseHead", "LinearHead", "MilairError", "Recipe", "Trial", "__version__", "load", "objective"]
 __version__ = "0.1.0"

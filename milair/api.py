@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import TrialState
 
 from milair import __version__
 from milair import space as spaces_
@@ -23,8 +25,8 @@ from milair.training import devices as places
 from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
-    from milair.model.detector import Detector, Prediction
-    from milair.study.retraining import Retrained
+    from milair.model.detector import Detector, Ensemble, Model, Prediction
+    from milair.study.retraining import Combined, Retrained
     from milair.training.in_process import Trainer
 
 
@@ -62,9 +64,9 @@ def search(
 ) -> Result:
     """Search a space, or go on with its study, until it has `trials` finished ones in all.
 
-    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split. `timeout` in
-    seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError says what is
-    wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
+    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split.
+    `timeout` in seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError
+    says what is wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = console or Progress()
     chosen = _space(space, spaces)
@@ -97,39 +99,52 @@ def search(
             workers.check(baseline)  # what is not available is said before there is a study
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes)
-        with lock.held(study) as hold, lock.signed(hold):
-            session.store(study)
-            if old is not None:
-                copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
-                lines = [f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit", *others[:3]]
-                console.say("\n         ".join(lines))
-            if numbers := queue.put_back(hold):
-                console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
-            if numbers := [
-                trial.number for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-            ]:
-                console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
-            pinned = queue.queue_first(session, without["backbone"])
-            if trials is None:
-                trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
-            study.set_user_attr(results.GOAL, trials)
-            done = results.finished(study)
-            console.search(done, trials, workers.names)
-            plan = searching.Plan(trials, deadline, order, sampler == "grid")
-            try:
-                end = searching.Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
-            except KeyboardInterrupt:
-                console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
-                raise
-            study.set_user_attr(results.EXHAUSTED, end == "exhausted")
-    if len(done) >= trials:
-        console.say(f"\n{len(done)} trials are finished and --trials is {trials}: nothing to do")
-    elif end == "exhausted":
+        if trials is None:
+            pinned = len(queue.first(chosen, without["backbone"]))
+            trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
+        plan = searching.Plan(trials, deadline, order, sampler == "grid")
+        work = partial(_search, session, study, old, workers, plan, console)
+        end = searching.apart(work, workers.interrupt)
+    if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
     state = summary.summary(study, storages.shown(database.url), session.split, summary.waiting_for(session))
     return Result(study, session, end, state)
+
+
+def _search(
+    session: Session,
+    study: optuna.Study,
+    old: optuna.Study | None,
+    workers: Workers,
+    plan: searching.Plan,
+    console: Progress,
+) -> str:
+    """All that a search writes into its study, which it holds meanwhile; what ended it."""
+    with lock.held(study) as hold, lock.signed(hold):
+        session.store(study)
+        if old is not None:
+            copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
+            lines = [f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit", *others[:3]]
+            console.say("\n         ".join(lines))
+        if numbers := queue.put_back(hold):
+            console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
+        if numbers := [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]:
+            console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
+        queue.queue_first(session, session.settings.lacking())
+        study.set_user_attr(results.GOAL, plan.goal)
+        done = results.finished(study)
+        if len(done) >= plan.goal:
+            console.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
+        console.search(done, plan.goal, workers.names)
+        try:
+            end = searching.Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
+        except KeyboardInterrupt:
+            console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
+            raise
+        study.set_user_attr(results.EXHAUSTED, end == "exhausted")
+        return end
 
 
 def dry_run(
@@ -147,7 +162,9 @@ def dry_run(
     `options` are those of `search`; the others say nothing here."""
     from milair.console.costs import costs
 
-    choices = {name: options.get(name) for name in ("weights", "views", "overrides", "only", "objects", "split")}
+    choices = {
+        name: options.get(name) for name in ("weights", "views", "overrides", "only", "limits", "objects", "split")
+    }
     session = open_session(_space(space, spaces), None, data=data, progress=console.advance, **choices)
     console.say(summary.describe(session, places.places(devices), places.threads(1)))
     return costs(session, _trainer(session, devices), seed)
@@ -157,8 +174,11 @@ def retrain(
     study: str,
     *,
     trial: int | None = None,
+    top: int = 1,
     on: str = "train",
     seeds: int = 1,
+    flip: bool = False,
+    unfreeze: int = 0,
     out: Path | None = None,
     devices: str = "auto",
     studies: Path = Path("studies"),
@@ -167,46 +187,48 @@ def retrain(
     bank_quota: float = QUOTA,
     console: Progress | None = None,
     **moved: Any,
-) -> "list[Retrained]":
-    """Train the best trial of a study again, or that of a number, and save a model for each of `seeds` seeds.
+) -> "list[Retrained | Combined]":
+    """Train the best trial of a study again, or its `top` best, or that of a number, with so many `seeds` each.
 
-    `on`: "train", or "all" frames. `out`: the folder of the first model; else models/NAME-TRIAL in `studies`. `moved`
-    may say where `data` and `weights` lie now."""
+    Each model is saved; several are also put together, with `flip` on mirrored pictures as well if validation prefers
+    it. `on`: "train", or "all" frames. With `unfreeze` each model goes on with so many last blocks of its backbone
+    trained too, and stays so if validation prefers it. `out`: the folder of the first model; else
+    models/NAME-TRIAL in `studies`. `moved` may say where `data` and `weights` lie now."""
     from milair.study import retraining
 
+    if unfreeze and on == "all":
+        raise UsageError("--unfreeze keeps what validation prefers, and --on all leaves nothing to validate on")
     console = console or Progress()
     session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
-    chosen, name = results.pick(session.study, trial), session.study.study_name
-    console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
+    trials, name = results.pick(session.study, trial, top), session.study.study_name
+    for chosen in trials:
+        console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
     if session.settings.training != TRAINING:
         versions = f"({session.settings.training}, now {TRAINING})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, everything=on == "all", progress=console.advance)
+    run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
     models = []
-    for model in retraining.retrain(
-        session,
-        trainer,
-        chosen,
-        out or summary.model_folder(studies, name, chosen.number),
-        seeds=seeds,
-        everything=on == "all",
-        listen=lambda recipe, epoch: console.advance(f"seed {recipe.seed}", epoch.number, recipe.epochs, epoch.score),
-    ):
+    for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
         console.say(f"{model}\nsaved in {model.folder}")
         models.append(model)
     return models
 
 
-def load(folder: str | Path, device: str = "auto") -> "Detector":
+def load(folder: str | Path, device: str = "auto") -> "Detector | Ensemble":
     """The model of a folder that `retrain` saved. MilairError if it does not hold one."""
-    from milair.model import detector
+    from milair.model import checkpoint
 
-    return detector.load(Path(folder), places.open_device(device))
+    return checkpoint.load(Path(folder), places.open_device(device))
 
 
-def predict(model: "str | Path | Detector", images: Iterable[Any], device: str = "auto") -> "Iterator[Prediction]":
-    """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order."""
-    return (load(model, device) if isinstance(model, str | Path) else model).predict(images)
+def predict(
+    model: "str | Path | Model", images: Iterable[Any], device: str = "auto", flip: bool = False
+) -> "Iterator[Prediction]":
+    """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order; with `flip` each is seen
+    mirrored as well."""
+    detector = load(model, device) if isinstance(model, str | Path) else model
+    return detector.predict(images, flip)
 
 
 def report(
@@ -245,7 +267,7 @@ def objective(
 ) -> Objective:
     """The objective of a space on a folder of frames (the sample if None), for a notebook or another engine.
 
-    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, objects, split."""
+    `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split."""
     session = open_session(_space(space, spaces), None, data=data, **choices)
     return Objective(session, _trainer(session, device, bank))
 

@@ -20,6 +20,10 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def what_failed(error: OSError) -> str:
-    """The file, if the error knows it, and what is the matter with it."""
-    return f"{error.filename}: {error.strerror}" if error.filename else first_line(error)
+def what_failed(error: BaseException) -> str:
+    """An error as a line: a MilairError as it is, the file that an OSError knows, of others their kind too."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MilairError):
+        return str(error)
+    return first_line(error) if isinstance(error, OSError) else f"{type(error).__name__}: {first_line(error)}"

@@ -19,6 +19,7 @@ def arguments() -> ArgumentParser:
         option("model", type=Path, metavar="MODEL", help="a folder that retrain wrote"),
         option("pictures", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="pictures, or folders of them"),
         option("--csv", type=Path, metavar="FILE", help="write filename,class,xmin,ymin,xmax,ymax"),
+        option("--flip", action="store_true", help="see each picture mirrored as well"),
         option("--draw", type=Path, metavar="DIR", help="write each picture with its box and class on it"),
         DEVICE,
     )
@@ -32,7 +33,7 @@ def main(options: Namespace, console: Progress) -> None:
     paths = find(options.pictures)
     targets = drawn(paths, options.draw) if options.draw else {}
     rows = []
-    for path, prediction in zip(paths, api.predict(options.model, paths, options.devices), strict=True):
+    for path, prediction in zip(paths, api.predict(options.model, paths, options.devices, options.flip), strict=True):
         text = f"{prediction.label} {prediction.probability:.0%}"
         console.say(f"{path}  {text}  {' '.join(map(str, prediction.box))}")
         rows.append([path.name, prediction.label, *prediction.box])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, fields
 from functools import partial, wraps
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -35,6 +35,16 @@ _Widths = Annotated[
             _held,
             re.compile(r"([1-9][0-9]{0,3}(-[1-9][0-9]{0,3})*)?").fullmatch,
             "whole numbers from 1 to 9999 joined by '-', such as '768-256'",
+        )
+    ),
+]
+_Grid = Annotated[
+    str,
+    AfterValidator(
+        partial(
+            _held,
+            re.compile(r"full|[1-9][0-9]?x[1-9][0-9]?").fullmatch,
+            "'full' or 'COLUMNSxROWS' with sides from 1 to 99, such as '7x7'",
         )
     ),
 ]
@@ -70,14 +80,14 @@ def _refused_in_one_line(cls: type[T]) -> type[T]:
 
 def _line(cls: Any, error: ValidationError) -> str:
     """The first refusal: where it is ("cls_head.blocks"), the value and the rule."""
-    first, heads = error.errors(include_url=False)[0], {"linear": LinearHead, "conv": ConvHead}
+    first, heads = error.errors(include_url=False)[0], _HEADS
     # pydantic names a positional argument by its number, and a head's type before its field
     names: dict[Any, str] = dict(enumerate(item.name for item in fields(cls) if not item.kw_only))
     path = ".".join(names.get(part, str(part)) for part in first["loc"] if part not in heads)
     if "unexpected" in first["type"]:
         owner: Any = heads.get(str(first["loc"][-2:][0]), cls)
         return f"there is no field '{path}'; a {owner.__name__} has {', '.join(item.name for item in fields(owner))}"
-    head = "be a LinearHead or a ConvHead, in JSON an object with a type, 'linear' or 'conv'"
+    head = "be a LinearHead, a ConvHead or a DenseHead, in JSON an object with a type, 'linear', 'conv' or 'dense'"
     rule = head if path in ("cls_head", "reg_head") else first["msg"].partition(" should ")[2]
     return f"{path} is {first['input']!r}; it must {rule}"
 
@@ -117,7 +127,37 @@ class ConvHead:
         return f"conv {self.blocks}×{self.filters}" if self.blocks else "conv direct"
 
 
-Head = LinearHead | ConvHead
+@_refused_in_one_line
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class DenseHead:
+    """Conv1x1 to `channels` and blocks of Conv3x3, each with BatchNorm and ReLU, then an answer from every cell.
+
+    A cell answers with class logits or with the distances from its centre to the four sides of the box, and with a
+    weight; the weights' softmax over the map gives the mean. `dropout` drops channels before the answers. `cells`
+    is the side of the square map that the features are averaged to first; 0: as they are.
+    """
+
+    type: Literal["dense"] = field(default="dense", kw_only=True, repr=False)
+    channels: Annotated[int, Field(strict=True, ge=1, le=8192)] = 128
+    blocks: Annotated[int, Field(strict=True, ge=0, le=16)] = 2
+    dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    cells: Annotated[int, Field(strict=True, ge=0, le=99)] = 0
+
+    def __str__(self) -> str:
+        return f"dense {self.blocks}×{self.channels}"
+
+
+Head = LinearHead | ConvHead | DenseHead
+_HEADS: dict[Any, Any] = {"linear": LinearHead, "conv": ConvHead, "dense": DenseHead}
+
+
+class FeatureMap(NamedTuple):
+    """What decides how a frozen backbone makes features of pictures, whatever their size: fields of a recipe."""
+
+    backbone: str
+    pooling: str
+    grid: str = "7x7"
+    stages: int = 1
 
 
 @_refused_in_one_line
@@ -125,34 +165,72 @@ Head = LinearHead | ConvHead
 class Recipe:
     """One training, complete. The defaults are the document's best run, but for its normalisation ("data").
 
-    `backbone` is a torchvision classification model. `pooling` "grid" brings its last map to 7x7, "global" averages
-    it to 1x1, "own" does as the document did: the model's `avgpool`, else 7x7. `normalisation` scales pictures by
-    ImageNet's statistics, by those of the training frames ("data") or of all labelled frames ("frames"). An epoch
-    sees each training picture in `augmentations` views. The loss is (1 - alpha) * cross-entropy + alpha * (1 - mean
-    IoU). `patience` epochs without a lower validation loss end the training.
+    `backbone` is a torchvision classification model, or "timm:NAME" one of timm's. `pooling` "grid" averages its last
+    map to `grid`, 7x7 cells ("full": as the picture's size makes it), "global" to 1x1, "own" does as the document did:
+    the model's `avgpool`, else the grid. With two `stages` the map before it, of twice the resolution, is added to its
+    channels. `normalisation` scales pictures by ImageNet's statistics, by those of the training frames ("data") or of
+    all labelled frames ("frames"). An epoch sees each training picture in `augmentations` views.
+
+    The loss is (1 - alpha) * (cross-entropy with `label_smoothing`) + alpha * (box loss): 1 - IoU, GIoU or CIoU, plus
+    `l1` times the mean distance of the box's sides. With a constant learning rate, `patience` epochs without a lower
+    validation loss end the training, and its score is that of the epoch with the lowest. A schedule (cosine, or
+    one-cycle) goes through all `epochs`, of which a share of `warmup` comes first, and the last one's score counts.
+    `ema` is the decay, for each step, of an exponential moving average of the weights, which is then what is validated.
+
+    With two `looks` (a cascade) a second pair of heads learns on square crops about the object, `crop_size` pixels a
+    side. To predict, it sees a crop of `crop_margin` times the longer side of the box so far, `iterations` times;
+    `decides` says whose class counts.
     """
 
     backbone: Annotated[str, Field(min_length=1)] = "squeezenet1_0"
     weights: Literal["pretrained", "random"] = "pretrained"
     pooling: Literal["grid", "global", "own"] = "grid"
     normalisation: Literal["imagenet", "data", "frames"] = "imagenet"
+    grid: _Grid = "7x7"  # columns x rows
+    stages: Annotated[int, Field(ge=1, le=2)] = 1
     image_size: _ImageSize = "400x255"  # width x height in pixels
     augmentations: Annotated[int, Field(ge=1, le=1000)] = 6
     cls_head: Annotated[Head, Field(discriminator="type")] = ConvHead(blocks=1, filters=256)
     reg_head: Annotated[Head, Field(discriminator="type")] = ConvHead(blocks=4, filters=256)
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.7
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    box_loss: Literal["iou", "giou", "ciou"] = "iou"
+    l1: Annotated[float, Field(ge=0, le=100)] = 0.0
+    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-6
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 32  # BatchNorm needs two
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 200
     patience: Annotated[int, Field(ge=1, le=100_000)] = 10
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 32
+    looks: Annotated[int, Field(ge=1, le=2)] = 1
+    crop_size: Annotated[int, Field(ge=32, le=4096)] = 320
+    crop_margin: Annotated[float, Field(ge=1, le=4)] = 1.6
+    iterations: Annotated[int, Field(ge=1, le=10)] = 2
+    decides: Literal["first", "second", "mean"] = "mean"
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         width, height = self.image_size.split("x")
         return int(width), int(height)
+
+    @property
+    def feature_map(self) -> FeatureMap:
+        return FeatureMap(self.backbone, self.pooling, self.grid, self.stages)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether its learning rate follows a schedule, at whose end it is scored."""
+        return self.schedule != "constant"
+
+    @property
+    def all_epochs(self) -> int:
+        """Those of all looks together, if nothing ends them sooner."""
+        return self.epochs * self.looks
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -28,6 +28,14 @@ def arguments() -> ArgumentParser:
         option("--timeout", type=float, metavar="S", help="begin no trial after S seconds"),
         option("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field of every recipe"),
         option("--only", action="append", default=[], metavar="FIELD=A,B", help="of the space's choices, only these"),
+        option(
+            "--limit",
+            action="append",
+            default=[],
+            metavar="LIMIT=X",
+            help="only models with at most X parameters, or X ms to predict a frame where they are trained: "
+            "parameters=5e6, ms=30",
+        ),
         option("--epochs", type=whole(1), metavar="N", help="the same as --set epochs=N"),
         option(
             "--views",
@@ -60,6 +68,7 @@ def main(options: Namespace, console: Progress) -> None:
     if epochs := words.pop("epochs"):
         words["overrides"]["epochs"] = str(epochs)
     words["only"] = {name: text.split(",") for name, text in pairs("--only", words["only"]).items()}
+    words["limits"] = pairs("--limit", words.pop("limit"), "ms=30")
     _, dry_run, space = (words.pop(name) for name in ("json", "dry_run", "study"))
     if dry_run:
         console.say(api.dry_run(space, console, **words))

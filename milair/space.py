@@ -1,8 +1,9 @@
 """A search space: a function from a trial to a Recipe, in a file of its own, loaded by its path.
 
 The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`. It may
-have `FIRST`, recipes that are trained before anything is drawn, and `SECTIONS`, functions `(evidence, folder) -> str`
-that give Markdown for its report. It may import the files beside it (`from .heads import head`), and it may be a
+have `FIRST`, recipes of the space that are trained before anything is drawn; `REFERENCES`, recipes to compare with,
+trained before those, whether the space can give them or not; and `SECTIONS`, functions `(evidence, folder) -> str` that
+give Markdown for its report. It may import the files beside it (`from .heads import head`), and it may be a
 folder with an `__init__.py`.
 Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
 questions itself (`answers`), and no second description of a space is needed to queue a recipe.
@@ -79,6 +80,7 @@ class Space:
     baseline: Recipe
     function: Callable[[Trial], Recipe]
     first: Sequence[Recipe] = ()  # trained before anything is drawn
+    references: Sequence[Recipe] = ()  # trained before those, whether the space can give them or not
     sections: Sequence[Callable[..., str]] = ()  # of its report: (evidence, folder) -> Markdown
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
@@ -192,7 +194,7 @@ def load(name: str, folder: Path) -> Space:
     home = path.parent if path.stem == "__init__" else path
     try:
         module = _module(home.stem, home.parent)
-        first, sections = tuple(getattr(module, "FIRST", ())), tuple(getattr(module, "SECTIONS", ()))
+        first, references, sections = (tuple(getattr(module, n, ())) for n in ("FIRST", "REFERENCES", "SECTIONS"))
         space = Space(
             name=home.stem,
             path=path,
@@ -200,14 +202,16 @@ def load(name: str, folder: Path) -> Space:
             baseline=module.BASELINE,
             function=module.space,
             first=first,
+            references=references,
             sections=sections,
         )
     except Exception as error:  # the file is the user's: whatever it raises is a fault of that file
         raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from error
-    recipes, functions = (space.baseline, *first), (space.function, *sections)
+    recipes, functions = (space.baseline, *first, *references), (space.function, *sections)
     if not (all(isinstance(recipe, Recipe) for recipe in recipes) and all(map(callable, functions))):
         raise MilairError(
-            f"{path}: BASELINE is a Recipe, space(trial) -> Recipe a function, FIRST holds Recipes, SECTIONS functions"
+            f"{path}: BASELINE is a Recipe, space(trial) -> Recipe a function, FIRST and REFERENCES hold Recipes, "
+            "SECTIONS functions"
         )
     return space
 

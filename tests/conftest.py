@@ -32,6 +32,8 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("MILAIR_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         patch.setattr(torch.hub, "download_url_to_file", refuse)
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))  # read when timm is first imported
+        patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
         torch.set_num_threads(1)
         yield

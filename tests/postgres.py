@@ -9,12 +9,14 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from pwd import getpwall
 from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 from sqlalchemy import NullPool, create_engine
 
@@ -49,6 +51,19 @@ class Server:
     def stop(self, mode: str = "fast") -> None:
         """Modes: "fast", or "immediate", as if the power failed."""
         self._run("pg_ctl", "stop", "--wait", f"--mode={mode}")
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """A block in which it answers nobody: its processes are stopped."""
+        first = psutil.Process(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]))
+        processes = [first, *first.children()]
+        try:
+            for process in processes:
+                process.suspend()
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(

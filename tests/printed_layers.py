@@ -34,8 +34,8 @@ def layers(recipe: Recipe, classes: int) -> tuple[list[Layer], dict[str, float]]
             name, ones = "AdaptiveMaxPool2d", [1, 1]
         add(name, [*output.shape[1:], *ones], sum(values.numel() for values in module.parameters(recurse=False)))
 
-    backbone = backbones.on_meta(recipe.backbone, recipe.pooling)
-    trained = heads.on_meta(recipe, classes).eval()
+    backbone = backbones.on_meta(recipe.feature_map)
+    trained = heads.on_meta(recipe, classes)[0].eval()
     for module in (*backbone.modules(), *trained.modules()):
         if not isinstance(
             module, nn.Sequential | nn.ModuleList | nn.Flatten | nn.Dropout | backbones.Backbone | heads.Heads

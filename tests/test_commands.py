@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from milair import predict, retrain
 from milair.__main__ import COMMANDS
 from milair.__main__ import main as milair
 from milair.errors import MilairError
-from milair.model import detector as checkpoint
+from milair.model import checkpoint
 from milair.study import storage
 
 
@@ -89,18 +90,44 @@ def test_a_model_predicts_what_its_training_measured(searched: Path) -> None:
     assert overlap == pytest.approx(about["iou"], abs=0.02)  # whole pixels
 
 
-def test_retraining_with_seeds_and_on_all_frames(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--study", "tiny", "--seeds", "2", "--out", str(searched / "two"), *places(searched)]
+def test_retraining_with_seeds_makes_an_ensemble(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--study", "tiny", "--seeds", "2", "--flip", "--out", str(searched / "two"), *places(searched)]
     assert retrain.main(words) == 0
-    assert "score over 2 seeds: mean 0." in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "score over 2 seeds: mean 0." in out
     models = [json.loads((searched / name / "model.json").read_text()) for name in ("two", "two-seed33")]
     assert [model["recipe"]["seed"] for model in models] == [32, 33]  # both are kept
     assert models[0]["validation"] != models[1]["validation"]
-    assert retrain.main(["--study", "tiny", "--on", "all", "--out", str(searched / "all"), *places(searched)]) == 0
-    about = json.loads((searched / "all" / "model.json").read_text())
-    assert about["trained_on"] == "all"
-    assert about["validation"] is None
+    ensemble = json.loads((searched / "two-ensemble" / "model.json").read_text())
+    assert [member["recipe"] for member in ensemble["members"]] == [model["recipe"] for model in models]
+    scores = re.search(r"ensemble of 2.*: score (.*), IoU.*\((with|without) mirrored pictures (.*)\)", out)
+    assert scores is not None
+    assert float(scores[1]) >= float(scores[3])
+    assert ensemble["flip"] == (scores[2] == "without")
+    assert ensemble["validation"]["score"] == pytest.approx(float(scores[1]), abs=1e-4)
+    picture, rows = next((searched / "frames" / "images").iterdir()), searched / "rows.csv"
+    assert predict.main([str(searched / "two-ensemble"), str(picture), "--csv", str(rows)]) == 0
+    assert len(rows.read_text().splitlines()) == 2
     capsys.readouterr()
+
+
+def test_retraining_the_best_trials(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert retrain.main(["--study", "tiny", "--top", "2", "--out", str(searched / "top"), *places(searched)]) == 0
+    members = json.loads((searched / "top-ensemble" / "model.json").read_text())["members"]
+    assert members[0]["recipe"] != members[1]["recipe"]
+    assert len(list(searched.glob("top-trial*"))) == 1
+    assert retrain.main(["--study", "tiny", "--top", "2", "--trial", "0", *places(searched)]) == 2
+    assert "--trial 0 is one trial; --top 2 takes the best ones" in capsys.readouterr().err
+
+
+def test_retraining_on_all_frames(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--study", "tiny", "--on", "all", "--seeds", "2", "--flip", "--out", str(searched / "all")]
+    assert retrain.main([*words, *places(searched)]) == 0
+    assert "ensemble of 2 with mirrored pictures: trained on all frames" in capsys.readouterr().out
+    for name in ("all", "all-seed33", "all-ensemble"):
+        about = json.loads((searched / name / "model.json").read_text())
+        assert about["trained_on"] == "all"
+        assert about["validation"] is None
 
 
 def test_real_frames_and_real_weights_end_to_end(
@@ -314,6 +341,6 @@ def test_drawing_never_overwrites_the_pictures(
 def test_retraining_refuses_other_weights(
     searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("milair.model.backbones.RANDOM_SEED", 1)
+    monkeypatch.setattr("milair.model.zoo.RANDOM_SEED", 1)
     assert retrain.main(["--study", "tiny", *places(searched)]) == 1
     assert "the weights of squeezenet1_1 are not those of the trial" in one_line(capsys)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import heads, recipes
 
-from milair import ConvHead, LinearHead, MilairError, Recipe
+from milair import ConvHead, DenseHead, LinearHead, MilairError, Recipe
 from milair.recipe import Head, describe
 
 
@@ -67,11 +67,15 @@ def test_recipes_and_heads_are_frozen() -> None:
 def test_linear_widths_and_names() -> None:
     assert LinearHead("768-256").sizes == (768, 256)
     assert LinearHead("").sizes == ()
-    assert [str(head) for head in (LinearHead("768-256"), LinearHead(""), ConvHead(4, 256), ConvHead(0, 256))] == [
+    assert [
+        str(head)
+        for head in (LinearHead("768-256"), LinearHead(""), ConvHead(4, 256), ConvHead(0, 256), DenseHead(64, 1))
+    ] == [
         "linear 768-256",
         "linear direct",
         "conv 4×256",
         "conv direct",
+        "dense 1×64",
     ]
 
 
@@ -96,8 +100,22 @@ NAN, INF = float("nan"), float("inf")
         ("augmentations", 0, "be greater than or equal to 1"),
         ("augmentations", 1001, "be less than or equal to 1000"),
         *(("augmentations", count, "be a valid integer") for count in (2.0, "6", True)),
-        ("cls_head", "conv", "be a LinearHead or a ConvHead"),
-        ("reg_head", None, "be a LinearHead or a ConvHead"),
+        *(("grid", grid, "be 'full' or 'COLUMNSxROWS'") for grid in ("7", "0x7", "7x100", "7x7x7", "own", "")),
+        ("stages", 3, "be less than or equal to 2"),
+        ("label_smoothing", 1, "be less than 1"),
+        ("box_loss", "l1", "be 'iou', 'giou' or 'ciou'"),
+        ("l1", -1, "be greater than or equal to 0"),
+        ("optimizer", "sgd", "be 'adam' or 'adamw'"),
+        ("schedule", "step", "be 'constant', 'cosine' or 'onecycle'"),
+        ("warmup", 1, "be less than 1"),
+        ("ema", 1, "be less than 1"),
+        *(("looks", looks, "be ") for looks in (0, 3, 1.0)),
+        ("crop_size", 31, "be greater than or equal to 32"),
+        ("crop_margin", 0.9, "be greater than or equal to 1"),
+        ("iterations", 0, "be greater than or equal to 1"),
+        ("decides", "both", "be 'first', 'second' or 'mean'"),
+        ("cls_head", "conv", "be a LinearHead, a ConvHead or a DenseHead"),
+        ("reg_head", None, "be a LinearHead, a ConvHead or a DenseHead"),
         ("alpha", -0.01, "be greater than or equal to 0"),
         *(("alpha", alpha, "be less than or equal to 1") for alpha in (1.01, NAN, INF)),
         *(("alpha", alpha, "be a valid number") for alpha in ("0.5", True, None)),
@@ -172,9 +190,12 @@ def test_a_recipe_goes_to_another_process() -> None:
 def test_json_has_the_shape_that_studies_store() -> None:
     assert json.dumps(Recipe(cls_head=LinearHead("64"), alpha=1).to_json()) == (
         '{"backbone": "squeezenet1_0", "weights": "pretrained", "pooling": "grid", "normalisation": "imagenet", '
-        '"image_size": "400x255", "augmentations": 6, "cls_head": {"type": "linear", "widths": "64"}, '
-        '"reg_head": {"type": "conv", "blocks": 4, "filters": 256}, "alpha": 1.0, "learning_rate": 0.0001, '
-        '"weight_decay": 1e-06, "batch_size": 32, "epochs": 200, "patience": 10, "seed": 32}'
+        '"grid": "7x7", "stages": 1, "image_size": "400x255", "augmentations": 6, '
+        '"cls_head": {"type": "linear", "widths": "64"}, "reg_head": {"type": "conv", "blocks": 4, "filters": 256}, '
+        '"alpha": 1.0, "label_smoothing": 0.0, "box_loss": "iou", "l1": 0.0, "optimizer": "adam", '
+        '"schedule": "constant", "warmup": 0.0, "ema": 0.0, "learning_rate": 0.0001, "weight_decay": 1e-06, '
+        '"batch_size": 32, "epochs": 200, "patience": 10, "seed": 32, "looks": 1, "crop_size": 320, '
+        '"crop_margin": 1.6, "iterations": 2, "decides": "mean"}'
     )
 
 
@@ -184,11 +205,11 @@ def test_json_has_the_shape_that_studies_store() -> None:
         ({"alhpa": 0.5}, "no field 'alhpa'"),
         (
             {"cls_head": "conv"},
-            "cls_head is 'conv'; it must be a LinearHead or a ConvHead, in JSON an object with a type",
+            "cls_head is 'conv'; it must be a LinearHead, a ConvHead or a DenseHead, in JSON an object with a type",
         ),
-        ({"cls_head": {"blocks": 1}}, "with a type, 'linear' or 'conv'"),
-        ({"cls_head": {"type": "mlp"}}, "with a type, 'linear' or 'conv'"),
-        ({"cls_head": {"type": ["conv"]}}, "with a type, 'linear' or 'conv'"),
+        ({"cls_head": {"blocks": 1}}, "with a type, 'linear', 'conv' or 'dense'"),
+        ({"cls_head": {"type": "mlp"}}, "with a type, 'linear', 'conv' or 'dense'"),
+        ({"cls_head": {"type": ["conv"]}}, "with a type, 'linear', 'conv' or 'dense'"),
         (
             {"reg_head": {"type": "conv", "widths": "64"}},
             "no field 'reg_head.widths'; a ConvHead has type, blocks, filters",
@@ -238,8 +259,8 @@ def test_a_real_field_that_holds_a_whole_number_still_takes_a_fraction(field: st
         ("batch_size", "32.5", "takes a value of type int"),
         ("alpha", "", "takes a value of type float"),
         ("cls_head", "conv", "takes a value of type JSON"),
-        ("cls_head", "[]", "an object with a type, 'linear' or 'conv'"),
-        ("cls_head", '{"type": []}', "an object with a type, 'linear' or 'conv'"),
+        ("cls_head", "[]", "an object with a type, 'linear', 'conv' or 'dense'"),
+        ("cls_head", '{"type": []}', "an object with a type, 'linear', 'conv' or 'dense'"),
         ("alpha", "2", "recipe: alpha is 2.0; it must be less than or equal to 1"),
         ("alpha", "nan", "recipe: alpha is nan"),
         ("cls_head.type", "linear", "no field 'cls_head.blocks'; a LinearHead has type, widths"),

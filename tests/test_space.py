@@ -79,7 +79,7 @@ def test_a_space_is_loaded_by_its_path(tmp_path: Path) -> None:
         ("raise ValueError('one\\nand another')", r"ValueError: one\)"),
         ("from milair import Recipe\nBASELINE = Recipe(alpha=7)\n", "alpha"),
         (MINE + "FIRST = BASELINE\n", "not iterable"),
-        (MINE + "FIRST = [BASELINE, {'alpha': 0.5}]\n", "mine.py: .* FIRST holds Recipes"),
+        (MINE + "FIRST = [BASELINE, {'alpha': 0.5}]\n", "mine.py: .* FIRST and REFERENCES hold Recipes"),
         (MINE + "SECTIONS = ['# Chapter']\n", "mine.py: .* SECTIONS functions"),
     ],
 )

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from milair.errors import MilairError, UsageError, first_line, what_failed
+from milair.errors import MilairError, UsageError, what_failed
 
 if TYPE_CHECKING:
     from milair.console.progress import Progress as Progress
@@ -86,12 +86,9 @@ def _interruptible() -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    if isinstance(error, MilairError):
-        return str(error)
-    if isinstance(error, OSError):  # a full disk, a folder that may not be written
-        return what_failed(error)
     if type(error).__module__.partition(".")[0] in ("optuna", "sqlalchemy"):  # a server that fails, a full disk
         from milair.study import storage
 
         return f"the database of studies: {storage.reason(error)}"
-    return f"{type(error).__name__}: {first_line(error)} (--debug shows where)"
+    known = isinstance(error, MilairError | OSError)  # such as a full disk, a folder that may not be written
+    return what_failed(error) + " (--debug shows where)" * (not known)

@@ -31,14 +31,14 @@ def costs(session: Session, trainer: Trainer, seed: int) -> str:
             f"  {'memory':<18} {trainer.bank_bytes(recipe) / 1e6:.0f} MB of features, "
             f"{training / 1e6:.0f} MB to train the heads",
             f"  {'time':<18} {seconds:.2f} s an epoch on {trainer.device}: "
-            f"{duration(seconds * recipe.epochs)} for {recipe.epochs}, less where patience or pruning ends it",
+            f"{duration(seconds * recipe.all_epochs)} for {recipe.all_epochs}, less where patience or pruning ends it",
         ]
     )
 
 
 def _epoch_seconds(recipe: Recipe, trainer: Trainer) -> float:
     """The second of two short epochs on made-up features, scaled to the length of a real one."""
-    shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+    shape, _ = backbones.measure(recipe.feature_map, recipe.size)
     frames, classes, device = len(trainer.inputs.split.train), trainer.inputs.classes, trainer.device
     few = min(frames, 4 * recipe.batch_size)
     rows = torch.randn(2 * few, *shape, device=device)

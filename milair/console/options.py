@@ -98,11 +98,11 @@ def program(name: str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+def pairs(option: str, texts: Sequence[str], example: str = "backbone=resnet18") -> dict[str, str]:
     """`field=value` options as a dictionary. UsageError names one without `=`."""
     for text in texts:
         if "=" not in text:
-            raise UsageError(f"{option} {text}: it must be field=value, such as {option} backbone=resnet18")
+            raise UsageError(f"{option} {text}: it must be field=value, such as {option} {example}")
     return dict(text.split("=", 1) for text in texts)
 
 

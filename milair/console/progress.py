@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from milair.recipe import describe
 from milair.study import duration
+from milair.study.limits import within
 
 _SILENCE = 20  # seconds without a line, where there is no live one
 _ENDLESS = 10_000  # columns of a stream that is no terminal: a program reads it, line by line
@@ -60,14 +61,15 @@ class Progress:
         """A search begins, with these trials finished already."""
         self.goal, self.workers, self.started = goal, workers, monotonic()
         self.before = self.finished = len(finished)  # trials at the start, and now
-        self.best = max((trial.value for trial in finished if trial.value is not None), default=None)
+        self.best = max((trial.value for trial in finished if trial.value is not None and within(trial)), default=None)
 
     def trial(self, trial: FrozenTrial, worker: str = "") -> None:
         """A trial ended: its line stands above what is live of other workers."""
         if self.live is not None and worker in self.tasks:
             self.live.update(self.tasks[worker], visible=False)
         self.finished += trial.state.name in ("COMPLETE", "PRUNED")
-        self.best = max((value for value in (self.best, trial.value) if value is not None), default=None)
+        values = self.best, trial.value if within(trial) else None
+        self.best = max((value for value in values if value is not None), default=None)
         attributes = trial.user_attrs
         remarks = [
             describe(attributes["recipe"], trial.params) if "recipe" in attributes else "",

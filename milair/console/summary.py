@@ -16,7 +16,7 @@ from milair.console.options import place_options, program
 from milair.console.table import table
 from milair.frames import split as splits
 from milair.frames.frame import Split
-from milair.study import duration, queue, results
+from milair.study import duration, limits, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
 
@@ -27,7 +27,7 @@ def summary(
     study: optuna.Study, location: str, split: Split | None, waiting_for: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """The state of a study as plain JSON; "chance_baseline" is None where its frames are gone."""
-    trials = study.get_trials(deepcopy=False)
+    trials, ranked = study.get_trials(deepcopy=False), results.ranked(study)
     return {
         "study": study.study_name,
         "storage": location,
@@ -42,11 +42,17 @@ def summary(
                 "score": trial.value,
                 **{name: trial.user_attrs[name] for name in ("iou", "accuracy", "epoch")},
                 "parameters": trial.user_attrs["parameters"]["total"],
+                "ms": trial.user_attrs.get("ms"),
                 "seconds": trial.user_attrs["seconds"],
                 "heads": recipe.describe(trial.user_attrs["recipe"], trial.params),
                 "recipe": trial.user_attrs["recipe"],
             }
-            for trial in results.ranked(study)[:_TOP]
+            for trial in ranked[:_TOP]
+        ],
+        "no_best": None if ranked else results.why_none(study),
+        "limits": study.user_attrs.get(results.SETTINGS, {}).get("limits", {}),
+        "over_limits": [
+            trial.number for trial in trials if trial.state.name == "COMPLETE" and not limits.within(trial)
         ],
         "trouble": [
             {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
@@ -66,8 +72,10 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
         splits.describe(session.split, settings.split),
         f"weights  {'random (seeded)' if baseline.weights == 'random' else f'pretrained ({settings.source})'}",
         f"devices  {', '.join(devices)}; threads for each: {threads}",
+        *([f"fixed    {fixed}"] if fixed else []),
+        *([f"limits   {limits.shown(settings.limits)}"] if settings.limits else []),
     ]
-    return "\n".join(lines + ([f"fixed    {fixed}"] if fixed else []))
+    return "\n".join(lines)
 
 
 def waiting_for(session: Session) -> list[dict[str, Any]]:
@@ -90,12 +98,18 @@ def text(result: Mapping[str, Any], options: Namespace, split: Split | None) -> 
             table(
                 [
                     {name: row[name] for name in ("trial", "score", "iou", "accuracy", "epoch")}
-                    | {"parameters": f"{row['parameters'] / 1e6:.2f} M", "time": duration(row["seconds"])}
-                    | {"recipe": row["heads"]}
+                    | {"parameters": f"{row['parameters'] / 1e6:.2f} M"}
+                    | ({"ms": f"{row['ms']:.1f}"} if "ms" in result["limits"] else {})
+                    | {"time": duration(row["seconds"]), "recipe": row["heads"]}
                     for row in result["best"]
                 ]
             )
         )
+    else:
+        lines.append(result["no_best"])
+    if result["over_limits"]:
+        over = limits.shown(result["limits"])
+        lines.append(f"over the limits ({over}), so never the best: {', '.join(map(str, result['over_limits']))}")
     if (chance := result["chance_baseline"]) is not None:
         lines.append(f"chance baseline: {chance:.4f} (majority class, mean box)")
     if result["trouble"]:

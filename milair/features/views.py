@@ -6,11 +6,16 @@ flip, brightness and contrast (±0.2), shift (≤ 0.0625) with scale (±0.1), bl
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 
 from milair.boxes import Box
+from milair.frames.frame import Frame
+from milair.frames.pictures import Picture
+from milair.model.preprocessing import Preprocessing
 
 SEED = 32  # of a bank's views
 VERSION = 1  # goes into every bank's key: raise it when a view changes
@@ -72,3 +77,35 @@ def move(view: View, box: Box) -> tuple[Box, float]:
     top, bottom = (min(max(y, 0.0), 1.0) for y in ys)
     area = (xs[1] - xs[0]) * (ys[1] - ys[0])
     return (left, top, right, bottom), (right - left) * (bottom - top) / area if area > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Whole pictures, seen in so many views; number 0 is the plain one."""
+
+    preprocessing: Preprocessing
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.preprocessing.size
+
+    @property
+    def version(self) -> list[Any]:
+        return [SEED, VERSION]
+
+    def content(self, frame: Frame) -> bytes:
+        """A hash of all that a frame's views depend on."""
+        return frame.picture.content
+
+    def show(self, frame: Frame, number: int) -> torch.Tensor:
+        """float [3, height, width] in 0–1."""
+        return apply(view(frame.picture.content, number), _decoded(self.preprocessing, frame.picture))
+
+    def target(self, frame: Frame, number: int) -> tuple[Box, float]:
+        """The box in shares of the view, and the share of the object that is still to be seen."""
+        return move(view(frame.picture.content, number), frame.box)
+
+
+@lru_cache(maxsize=1)  # a picture's views come one after the other
+def _decoded(preprocessing: Preprocessing, picture: Picture) -> torch.Tensor:
+    return preprocessing.decode(picture).float() / 255

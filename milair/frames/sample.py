@@ -120,7 +120,7 @@ ZOOM = 3  # aircraft are drawn this much larger and averaged down, for smooth ed
 SEEN = 64  # a pixel counts as aircraft above this alpha, a quarter of 255
 
 
-def write(folder: Path, labelled: int = 192, unlabelled: int = 12, seed: int = 32) -> Path:
+def write(folder: Path, labelled: int = 480, unlabelled: int = 12, seed: int = 32) -> Path:
     """Write `images/`, `train.csv` and `test.csv`, the competition's layout, and return `folder`.
 
     The folder appears whole or not at all, and one that holds this very sample is kept. Raises FileExistsError where

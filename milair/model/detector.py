@@ -1,30 +1,23 @@
-"""A trained model, and its folder on disk: `model.safetensors`, and `model.json` with all else that predicting needs.
+"""Trained models: pictures in, the class and the box of the one object out."""
 
-The tensors are the whole model's, backbone included, so that a checkpoint predicts without weights, bank or study.
-"""
-
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from milair.boxes import to_pixels
-from milair.errors import MilairError, first_line
 from milair.model import backbones
-from milair.model.heads import Heads, on_meta
+from milair.model.cascade import Outputs, both, cut_about, decide, mean, read
+from milair.model.extractor import Extractor
+from milair.model.heads import Heads
 from milair.model.preprocessing import AnyPicture, Preprocessing, opened
 from milair.recipe import Recipe
 
-FORMAT = 1
-_FILES = ("model.safetensors", "model.json")
-_BATCH = 32
+_TOGETHER = {"cpu": 1, "cuda": 8}  # whole pictures in memory at once; 32 of a camera are a gigabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +30,37 @@ class Prediction:
     box: tuple[int, int, int, int]
 
 
-class Detector(nn.Module):
-    """Pictures uint8 [n, 3, height, width], as its preprocessing decodes them, to logits [n, classes] and boxes [n, 4]
-    in shares."""
+class Model(nn.Module):
+    """What predicts: a detector, or several of them."""
+
+    classes: tuple[str, ...]
+
+    def detect(self, pictures: Sequence[Image.Image], flip: bool = False) -> Outputs:
+        """Class probabilities [n, classes] and boxes [n, 4] in shares, for pictures that are upright and RGB.
+
+        With `flip` each is seen mirrored as well."""
+        raise NotImplementedError
+
+    def predict(self, images: Iterable[AnyPicture], flip: bool = False) -> Iterator[Prediction]:
+        """Predictions for files, PIL pictures or arrays uint8 [height, width, 3], in their order; each is decoded once.
+
+        MilairError names what cannot be decoded."""
+        self.eval()
+        remaining, together = iter(images), _TOGETHER[next(self.parameters()).device.type]
+        while batch := list(islice(remaining, together)):
+            pictures = [opened(image) for image in batch]
+            probabilities, boxes = self.detect(pictures, flip)
+            best = probabilities.max(1)
+            for image, picture, probability, label, box in zip(
+                batch, pictures, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
+            ):
+                path = Path(image) if isinstance(image, str | Path) else None
+                yield Prediction(path, self.classes[label], probability, to_pixels(box, *picture.size))
+
+
+class Detector(Model):
+    """One trained recipe. Called, it takes pictures uint8 [n, 3, height, width], as its preprocessing decodes them, to
+    the first look's logits [n, classes] and boxes [n, 4] in shares."""
 
     def __init__(
         self,
@@ -48,91 +69,74 @@ class Detector(nn.Module):
         heads: Heads,
         recipe: Recipe,
         classes: Sequence[str],
+        second: Heads | None = None,
     ) -> None:
         super().__init__()
-        self.preprocessing, self.backbone, self.heads = preprocessing, backbone, heads
+        self.preprocessing, self.backbone, self.heads, self.second = preprocessing, backbone, heads, second
         self.recipe, self.classes = recipe, tuple(classes)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         logits, boxes = self.heads(self.backbone(self.preprocessing.normalise(pictures.float() / 255)))
         return logits, boxes
 
-    def predict(self, images: Iterable[AnyPicture]) -> Iterator[Prediction]:
-        """Predictions for files, PIL pictures or arrays uint8 [height, width, 3], in their order; each is decoded once.
+    def extract(self, pictures: Tensor) -> Tensor:
+        """Features of pictures float [n, 3, height, width] in 0–1, of any size."""
+        return Extractor(self.backbone, self.preprocessing, next(self.parameters()).device)(pictures)
 
-        MilairError names what cannot be decoded."""
-        self.eval()
-        device, remaining = next(self.parameters()).device, iter(images)
-        while batch := list(islice(remaining, _BATCH)):
-            # One at a time: 32 pictures of a camera are a gigabyte.
-            pixels, sizes = zip(*((self.preprocessing.resize(s), s.size) for s in map(opened, batch)), strict=True)
-            with torch.inference_mode():
-                logits, boxes = self(torch.stack(pixels).to(device))
-            best = logits.softmax(1).max(1)
-            for image, size, probability, label, box in zip(
-                batch, sizes, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
-            ):
-                path = Path(image) if isinstance(image, str | Path) else None
-                yield Prediction(path, self.classes[label], probability, to_pixels(box, *size))
+    def detect(self, pictures: Sequence[Image.Image], flip: bool = False, first: Outputs | None = None) -> Outputs:
+        """By all looks; `first` is what the first one came to, if that is known."""
+        return detect([self], pictures, flip, first)
 
 
-def save(folder: Path, detector: Detector, about: dict[str, Any]) -> None:
-    """Write a checkpoint; `about` is stored beside what the model needs. MilairError leaves an old one as it was.
+class Ensemble(Model):
+    """Several detectors as one: the mean of their probabilities and boxes, look by look.
 
-    The JSON comes last and makes it complete."""
-    values = {
-        "format": FORMAT,
-        "recipe": detector.recipe.to_json(),
-        "classes": detector.classes,
-        "preprocessing": {
-            "channels": "RGB",
-            "size": detector.preprocessing.size,
-            "resize": "bilinear, aspect not kept",
-            "range": [0, 1],
-            "mean": detector.preprocessing.mean,
-            "std": detector.preprocessing.std,
-        },
-        **about,
-    }
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
-    beside = [folder / f".{name}.{os.getpid()}" for name in _FILES]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, content in zip(
-            beside, (safetensors.torch.save(tensors), json.dumps(values, indent=2).encode()), strict=True
+    With `flip` it always sees pictures mirrored as well. Members that share a backbone share its passes."""
+
+    def __init__(self, members: Sequence[Detector], flip: bool = False) -> None:
+        super().__init__()
+        self.members, self.flip, self.classes = nn.ModuleList(members), flip, members[0].classes
+
+    def __iter__(self) -> Iterator[Detector]:
+        return (member for member in self.members if isinstance(member, Detector))
+
+    def detect(self, pictures: Sequence[Image.Image], flip: bool = False) -> Outputs:
+        return detect(list(self), pictures, flip or self.flip)
+
+
+@torch.inference_mode()
+def detect(
+    members: Sequence[Detector], pictures: Sequence[Image.Image], flip: bool, first: Outputs | None = None
+) -> Outputs:
+    """What members come to together: see `Model.detect`."""
+    outputs: list[Outputs] = []
+    if first is None:
+        for group in _grouped(members, lambda member: (id(member.backbone), member.preprocessing)):
+            shown = torch.stack([group[0].preprocessing.resize(picture) for picture in pictures]).float() / 255
+            features = group[0].extract(both(shown) if flip else shown)
+            outputs += [read(member.heads, features, flip=flip) for member in group]
+    probabilities, boxes = first or mean(outputs)
+    again = [member for member in members if member.second is not None]
+    last = probabilities
+    for iteration in range(max((member.recipe.iterations for member in again), default=0)):
+        outputs = []
+        for group in _grouped(
+            [member for member in again if iteration < member.recipe.iterations],
+            lambda member: (
+                *(id(member.backbone), member.preprocessing.mean, member.preprocessing.std),
+                *(member.recipe.crop_size, member.recipe.crop_margin),
+            ),
         ):
-            file.write_bytes(content)
-        (folder / "model.json").unlink(missing_ok=True)
-        for file, name in zip(beside, _FILES, strict=True):
-            file.replace(folder / name)
-    except OSError as error:  # a full disk: there is no room beside the old checkpoint, which stays whole
-        for file in beside:
-            file.unlink(missing_ok=True)
-        raise MilairError(f"{folder}: {error.strerror}; the model was not saved") from error
+            shown, crops = cut_about(pictures, boxes.cpu(), group[0].recipe)
+            features = group[0].extract(both(shown) if flip else shown)
+            outputs += [read(member.second, features, crops, flip) for member in group if member.second is not None]
+        last, boxes = mean(outputs)
+    return decide(probabilities, last, again[0].recipe) if again else probabilities, boxes
 
 
-def load(folder: Path, device: torch.device) -> Detector:
-    """The model of a checkpoint, in eval mode; no random number is drawn. MilairError if the folder holds none."""
-    if not (folder / "model.json").is_file():
-        raise MilairError(f"{folder}: there is no model there (no model.json); python -m milair.retrain makes one")
-    try:
-        values = json.loads((folder / "model.json").read_text())
-        if values["format"] != FORMAT:
-            raise MilairError(f"{folder}: its format is {values['format']}; this milair reads {FORMAT}")
-        recipe, classes = Recipe.from_json(values["recipe"]), values["classes"]
-        size, mean, std = (tuple(values["preprocessing"][name]) for name in ("size", "mean", "std"))
-        detector = Detector(
-            Preprocessing(size, mean, std),
-            backbones.without_numbers(recipe.backbone, recipe.pooling),
-            on_meta(recipe, len(classes)),
-            recipe,
-            classes,
-        )
-        # Copies, aligned as new layers are: as they lie in the file, the same numbers may add up to others.
-        tensors = {
-            name: tensor.clone() for name, tensor in safetensors.torch.load_file(folder / "model.safetensors").items()
-        }
-        detector.load_state_dict(tensors, strict=True, assign=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-        raise MilairError(f"{folder}: not a whole checkpoint ({first_line(error)})") from error
-    return detector.to(device).eval()
+def _grouped(members: Iterable[Detector], key: Callable[[Detector], Hashable]) -> list[list[Detector]]:
+    """Members that share a pass through their backbone, together."""
+    groups: dict[Hashable, list[Detector]] = {}
+    for member in members:
+        groups.setdefault(key(member), []).append(member)
+    return list(groups.values())

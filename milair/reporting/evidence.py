@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from milair.errors import MilairError
 from milair.model import heads
@@ -42,7 +42,7 @@ class Evidence:
         for trial in self.complete:
             self.trials[replace(Recipe.from_json(trial.user_attrs["recipe"]), seed=0)].append(trial)
         if not self.complete:
-            raise MilairError(f"study {self.name} has no complete trial yet; a search makes some")
+            raise MilairError(results.why_none(self.study))
 
     def key(self, recipe: Recipe) -> Recipe:
         """The recipe as this study trains it, by which its trainings are found."""
@@ -121,7 +121,8 @@ class Evidence:
         """Trial by trial in their order: passes over the data so far, and the best complete score so far."""
         kept = [trial.user_attrs for trial in self.finished]
         passes = [attrs.get("epochs", 0) * attrs.get("recipe", {}).get("augmentations", 0) for attrs in kept]
-        scores = [(trial.value or 0.0) * (trial.state == TrialState.COMPLETE) for trial in self.finished]
+        ranked = {trial.number for trial in self.complete}
+        scores = [(trial.value or 0.0) * (trial.number in ranked) for trial in self.finished]
         return np.cumsum(passes).tolist(), np.maximum.accumulate(scores).tolist()
 
     def seconds(self) -> float:

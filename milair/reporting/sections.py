@@ -235,7 +235,7 @@ def _layers(evidence: Evidence) -> str:
 
 def layers(recipe: Recipe, classes: int) -> str:
     """torchinfo's table of a recipe's model. Nothing is computed or loaded: a picture passes on torch's meta device."""
-    model = torch.nn.Sequential(backbones.on_meta(recipe.backbone, recipe.pooling), heads.on_meta(recipe, classes))
+    model = torch.nn.Sequential(backbones.on_meta(recipe.feature_map), heads.on_meta(recipe, classes)[0])
     picture = (1, 3, *reversed(recipe.size))
     return str(torchinfo.summary(model, input_size=picture, device="meta", depth=9, verbose=0))
 

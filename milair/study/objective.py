@@ -16,11 +16,13 @@ from optuna.trial import BaseTrial
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
+from milair.study.limits import constraints, shown, within
 from milair.study.pruners import RUNG
-from milair.study.results import finite
+from milair.study.results import finite, recipe_of
 from milair.study.session import Session
 from milair.training.values import Epoch, Hopeless, News, Opened
 
+REFERENCE = "reference"  # attribute of trials of a recipe that the space does not give: its JSON
 PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, what a space trains first
 
 Steps = Generator[Recipe, News | None, float]
@@ -28,7 +30,7 @@ Steps = Generator[Recipe, News | None, float]
 
 @dataclass(frozen=True)
 class Objective:
-    """objective(trial) -> score, from 0 to 1: (mean IoU + accuracy) / 2 at the epoch of the lowest validation loss."""
+    """objective(trial) -> score, from 0 to 1: (mean IoU + accuracy) / 2 at the epoch that counts, `Epoch.best`."""
 
     session: Session
     trainer: Any = None  # of training/in_process.py; a search has workers for that
@@ -61,11 +63,17 @@ class Objective:
 
         Returns the score. Raises TrialPruned or Hopeless as soon as that is what the trial comes to."""
         recipe = self.prepare(trial)
+        if "parameters" in self.session.settings.limits:
+            from milair.model import heads  # torch, which a search does without
+
+            self._limit(trial, parameters=heads.size(recipe, len(self.session.frames.classes)).total)
         opened = yield recipe
         assert isinstance(opened, Opened)
         self._refuse_other_weights(trial, recipe, opened.weights)
         self.writes()
         trial.set_user_attr("weights", opened.weights)
+        trial.set_user_attr("ms", opened.ms)
+        self._limit(trial, ms=opened.ms)
         epochs: list[Epoch] = []
         before = max(_reported(trial), default=0)  # an interrupted run may not have been judged at that step
         end: Exception | None = None
@@ -73,7 +81,7 @@ class Objective:
             epochs.append(news)
             if news.improved:
                 outputs = news.outputs
-            end = self._judge(trial, epochs, before)
+            end = self._judge(trial, recipe, epochs, before)
         self.writes()
         for name, value in _attributes(opened, epochs, outputs).items():
             trial.set_user_attr(name, value)
@@ -83,42 +91,60 @@ class Objective:
 
     def prepare(self, trial: BaseTrial) -> Recipe:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
-        asked = self.session.recipe(self.session.space(trial))
-        others = [other.user_attrs.get("recipe", {}) for other in _others(trial)]
-        used = {other["seed"] for other in others if other | {"seed": asked.seed} == asked.to_json()}
+        reference = trial.user_attrs.get(REFERENCE)
+        asked = self.session.recipe(Recipe.from_json(reference) if reference else self.session.space(trial))
+        others = [recipe for other in _others(trial) if (recipe := recipe_of(other))]
+        used = {other.seed for other in others if replace(other, seed=asked.seed) == asked}
         recipe = replace(asked, seed=next(seed for seed in count(asked.seed) if seed not in used))
         trial.set_user_attr("recipe", recipe.to_json())
         if recipe != asked and "note" not in trial.user_attrs:
             trial.set_user_attr("note", f"drawn again: seed {recipe.seed}")
         return recipe
 
-    def _judge(self, trial: BaseTrial, epochs: list[Epoch], before: int) -> Exception | None:
+    def _judge(self, trial: BaseTrial, recipe: Recipe, epochs: list[Epoch], before: int) -> Exception | None:
         """Report at a rung; what ends the trial, if anything does. Steps reported before an interruption stand."""
         epoch = epochs[-1]
         if not (math.isfinite(epoch.train.loss) and math.isfinite(epoch.val.loss)):
             return Hopeless(f"diverged: its loss is not a number from epoch {epoch.number} on")
-        step = epoch.passes // RUNG * RUNG
-        last = epochs[-2].passes // RUNG * RUNG if len(epochs) > 1 else 0
-        if step == last or step < before:
+        step = _step(recipe, epoch.number)
+        if step == _step(recipe, epoch.number - 1) or step < before:
             return None
         if step > before:
             self.writes()
             trial.report(epoch.score, step)
-        if not trial.user_attrs.get(PINNED) and trial.should_prune():
+        through = recipe.scheduled and epoch.number == recipe.all_epochs  # nothing is left to save
+        if not through and not trial.user_attrs.get(PINNED) and trial.should_prune():
             return optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
         return None
+
+    def _limit(self, trial: BaseTrial, **values: float) -> None:
+        """Hold values against the study's limits: Hopeless if one is over, unless the trial is pinned.
+
+        What an interrupted run of the trial has come to stands."""
+        limits = self.session.settings.limits
+        for name, over in constraints(limits, values).items():
+            if name not in trial.constraints:
+                trial.set_constraint(name, over)
+            if not within(trial) and not trial.user_attrs.get(PINNED):
+                raise Hopeless(f"not trained: over the limit {shown({name: limits[name]})}")
 
     @staticmethod
     def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, weights: str) -> None:
         """MilairError if another trial used other weights for the same backbone: their scores cannot be compared."""
         for other in _others(trial):
-            theirs = other.user_attrs.get("recipe", {})
-            same = (theirs.get("backbone"), theirs.get("weights")) == (recipe.backbone, recipe.weights)
+            theirs = recipe_of(other)
+            same = theirs and (theirs.backbone, theirs.weights) == (recipe.backbone, recipe.weights)
             if same and other.user_attrs.get("weights", weights) != weights:
                 raise MilairError(
                     f"the weights of {recipe.backbone} are not those of trial {other.number} "
                     f"({weights}, then {other.user_attrs['weights']}); --name NAME starts another study"
                 )
+
+
+def _step(recipe: Recipe, epochs: int) -> int:
+    """The last rung in so many epochs: of passes over the data, or of percent of a schedule."""
+    done = 100 * epochs // recipe.all_epochs if recipe.scheduled else epochs * recipe.augmentations
+    return done // RUNG * RUNG
 
 
 def _others(trial: BaseTrial) -> list[optuna.trial.FrozenTrial]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial, TrialState
@@ -9,17 +10,20 @@ from optuna.trial import FixedTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.space import Space
+from milair.study.limits import constraints
 from milair.study.lock import SEARCH, Hold
-from milair.study.objective import PINNED
-from milair.study.results import finished, stored_settings
+from milair.study.objective import PINNED, REFERENCE
+from milair.study.results import finished, recipe_of, stored_settings
 from milair.study.samplers import Parameters
 from milair.study.session import Session
 
 _COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
 
 
-def first(space: Space) -> list[Parameters]:
-    """What the space trains before anything is drawn: its FIRST recipes, or its baseline if it has none."""
+def first(space: Space, lacking: Collection[str] = ()) -> list[Parameters]:
+    """What the space trains before anything is drawn: its FIRST recipes, or its baseline if it has none.
+
+    Recipes of `lacking` backbones are left out."""
     parameters = []
     for recipe in dict.fromkeys(space.first) or [space.baseline]:
         try:
@@ -27,22 +31,21 @@ def first(space: Space) -> list[Parameters]:
         except MilairError:
             if not space.only:  # those that were narrowed away are not asked for
                 raise
-    return parameters
+    return [point for point in parameters if point.get("backbone") not in lacking]
 
 
-def queue_first(session: Session, lacking: Collection[str] = ()) -> int:
-    """Let what the space trains first wait, never pruned, unless it is among the study's trials.
-
-    Recipes of `lacking` backbones are left out. Returns how many are among the study's trials now."""
-    study, space = session.study, session.space
-    pinned = [parameters for parameters in first(space) if parameters.get("backbone") not in lacking]
-    trials = study.get_trials(deepcopy=False)
+def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
+    """Let what the space trains first wait, never pruned, unless it is among the study's trials; references first."""
+    study, space, trials = session.study, session.space, session.study.get_trials(deepcopy=False)
+    references = [trial.user_attrs.get(REFERENCE) for trial in trials]
+    for recipe in space.references:
+        if recipe.to_json() not in references and recipe.backbone not in lacking:
+            study.enqueue_trial({}, user_attrs={PINNED: True, REFERENCE: recipe.to_json(), "note": "reference"})
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
-    for parameters in pinned:
+    for parameters in first(space, lacking):
         if parameters not in known:
             note = "first" if space.first else "baseline"
             study.enqueue_trial(parameters, user_attrs={PINNED: True, "note": note})
-    return len(pinned)
 
 
 def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> None:
@@ -54,7 +57,9 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> No
         raise MilairError(f"{study.study_name} has no complete trial {' and no '.join(others)}")
     for _ in range(times):
         for number in numbers:
-            attributes = {PINNED: True, "note": f"trial {number} again"}
+            attributes: dict[str, Any] = {PINNED: True, "note": f"trial {number} again"}
+            if reference := complete[number].user_attrs.get(REFERENCE):
+                attributes[REFERENCE] = reference
             study.enqueue_trial(complete[number].params, user_attrs=attributes)
 
 
@@ -78,18 +83,23 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
     stored_settings(old).refuse_difference(settings, old.study_name, names=_COMPARABLE, so="none of its trials fit")
     copied, others = 0, []
     seeds, own_seed = "seed" in space.dimensions(), space.baseline.override(settings.overrides).seed
-    recipes = [trial.user_attrs.get("recipe") for trial in finished(study)]
+    recipes = {recipe_of(trial) for trial in finished(study)}
     for trial in finished(old):
         attributes = trial.user_attrs | {"copied_from": {"study": old.study_name, "trial": trial.number}}
-        if attributes.get("error") or "recipe" not in attributes or attributes["recipe"] in recipes:
+        if attributes.get("error"):
             continue
         try:
-            recipe = Recipe.from_json(attributes["recipe"])
+            recipe = recipe_of(trial)
+            if recipe is None or recipe in recipes:
+                continue
             asked = recipe if seeds else replace(recipe, seed=own_seed)  # a recipe drawn again has a later one
             fixed = FixedTrial(dict(space.answers(asked, settings.overrides)))
             space(fixed)
             if weights(recipe) != attributes["weights"]:
                 raise MilairError(f"the weights of {recipe.backbone} are others now")
+            values = {"parameters": attributes.get("parameters", {}).get("total"), "ms": attributes.get("ms")}
+            if unknown := [name for name in settings.limits if values[name] is None]:
+                raise MilairError(f"an older milair trained it and did not keep {unknown[0]}, which has a limit")
         except MilairError as error:
             others.append(f"trial {trial.number}: {error}")
             continue
@@ -101,9 +111,10 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
                 distributions=fixed.distributions,
                 intermediate_values=trial.intermediate_values,
                 user_attrs=attributes,
-                system_attrs=trial.system_attrs,
+                system_attrs={name: v for name, v in trial.system_attrs.items() if not name.startswith("constraints")},
+                constraints=constraints(settings.limits, values),
             )
         )
-        recipes.append(attributes["recipe"])
+        recipes.add(recipe)
         copied += 1
     return copied, others

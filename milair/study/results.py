@@ -4,7 +4,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from milair.errors import MilairError
+from milair.recipe import Recipe
 from milair.study import lock
+from milair.study.limits import shown, within
 from milair.study.settings import Settings
 
 SETTINGS = "milair"  # the study attribute that holds its Settings
@@ -24,32 +26,53 @@ def stored_settings(study: optuna.Study) -> Settings:
         raise MilairError(f"study {study.study_name}: {error}; --name NAME starts another study") from None
 
 
+def recipe_of(trial: FrozenTrial) -> Recipe | None:
+    """What a trial trains; None if it is not known yet. A field that the recipes of its day had not is its default."""
+    stored = trial.user_attrs.get("recipe")
+    return None if stored is None else Recipe.from_json(stored)
+
+
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Complete and pruned trials, in their order."""
     return study.get_trials(deepcopy=False, states=FINISHED)
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that milair trained, the best score first."""
+    """Complete trials that milair trained and that are over no limit, the best score first."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trained = [trial for trial in complete if "recipe" in trial.user_attrs]
+    trained = [trial for trial in complete if "recipe" in trial.user_attrs and within(trial)]
     return sorted(trained, key=lambda trial: (-(trial.value or 0), trial.number))
 
 
-def pick(study: optuna.Study, number: int | None = None) -> FrozenTrial:
-    """The best complete trial, or the one of that number. MilairError if it was never trained to a score."""
+def why_none(study: optuna.Study) -> str:
+    """What to say where `ranked` is empty: with limits, how near to them the study has come."""
+    limits, lowest = study.user_attrs.get(SETTINGS, {}).get("limits", {}), dict[str, float]()
+    for name, limit in limits.items():
+        trials = study.get_trials(deepcopy=False)
+        if shares := [trial.constraints[name] for trial in trials if name in trial.constraints]:
+            lowest[name] = limit * (1 + min(shares))
+    if not lowest:
+        return f"study {study.study_name} has no complete trial yet; a search makes some"
+    return (
+        f"study {study.study_name} has no complete trial within its limits ({shown(limits)}); "
+        f"the lowest of its models are {shown(lowest)}"
+    )
+
+
+def pick(study: optuna.Study, number: int | None = None, top: int = 1) -> list[FrozenTrial]:
+    """The `top` best complete trials, or the one of that number. MilairError if it was never trained to a score."""
     trials = study.get_trials(deepcopy=False)
     if number is None:
-        if not (best := ranked(study)):
-            raise MilairError(f"study {study.study_name} has no complete trial yet; a search makes some")
-        return best[0]
+        if not (best := ranked(study)[:top]):
+            raise MilairError(why_none(study))
+        return best
     if number >= len(trials):
         raise MilairError(f"--trial {number}: study {study.study_name} has trials 0 to {len(trials) - 1}")
     trial = trials[number]
     if trial.value is None or "epoch" not in trial.user_attrs:
         state = trial.state.name.lower()
         raise MilairError(f"--trial {number}: that trial is {state} and was never trained to a score")
-    return trial
+    return [trial]
 
 
 def state(study: optuna.Study) -> str:

@@ -1,24 +1,30 @@
-"""A trial trained again, by the same code and seed, and its models kept."""
+"""Trials trained again, by the same code and seed, their models kept, and put together as an ensemble."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from torch import nn
 
-from milair.errors import MilairError, UsageError
-from milair.model import backbones, detector
-from milair.model.detector import Detector
+from milair.errors import MilairError
+from milair.model import backbones, checkpoint, zoo
+from milair.model.backbones import Backbone
+from milair.model.detector import Detector, Ensemble
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
 from milair.study.session import Session
 from milair.training import devices
+from milair.training.finetuning import EPOCHS, finetune
 from milair.training.in_process import Trainer
+from milair.training.outputs import predicted
 from milair.training.train import new_heads, train
-from milair.training.values import Epoch, Metrics
+from milair.training.values import Metrics
+
+Listen = Callable[[str, int, int, float], object]  # what is trained, epochs done and in all, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,83 +36,159 @@ class Retrained:
     metrics: Metrics | None  # None where validation frames were trained on too
     difference: float | None  # the largest from the trial's own metrics; None for other seeds
     folder: Path
+    tuned: Metrics | None = None  # with blocks of the backbone trained too, where that was asked for
+    unfrozen: int = 0  # blocks of the backbone that are trained in the saved model; 0: `tuned` is no better
+
+    @property
+    def saved(self) -> Metrics | None:
+        """Those of the model that lies in the folder."""
+        return self.tuned if self.unfrozen else self.metrics
 
     def __str__(self) -> str:
         if self.metrics is None:
             return f"seed {self.recipe.seed}: trained on all frames"
-        return (
-            f"seed {self.recipe.seed}: score {self.metrics.score:.4f}, IoU {self.metrics.iou:.4f}, "
-            f"accuracy {self.metrics.accuracy:.4f}, loss {self.metrics.loss:.4f} at epoch {self.epoch}"
+        text = f"seed {self.recipe.seed}: {_in_full(self.metrics)} at epoch {self.epoch}"
+        if self.tuned is None:
+            return text
+        verdict = "saved" if self.unfrozen else "no better, so the frozen one is saved"
+        return f"{text}\nseed {self.recipe.seed} with its backbone unfrozen: {_in_full(self.tuned)}; {verdict}"
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """Several trained models as one, and where it lies."""
+
+    members: int
+    flip: bool  # pictures are seen mirrored as well
+    metrics: Metrics | None  # None where validation frames were trained on too
+    other: Metrics | None  # with the other choice of `flip`, if that was asked for
+    folder: Path
+
+    def __str__(self) -> str:
+        what = f"ensemble of {self.members}{' with mirrored pictures' if self.flip else ''}"
+        if self.metrics is None:
+            return f"{what}: trained on all frames"
+        scores = f"score {self.metrics.score:.4f}, IoU {self.metrics.iou:.4f}, accuracy {self.metrics.accuracy:.4f}"
+        others = (
+            f" ({'without' if self.flip else 'with'} mirrored pictures {self.other.score:.4f})" if self.other else ""
         )
+        return f"{what}: {scores}{others}"
 
 
-def retrain(
-    session: Session,
-    trainer: Trainer,
-    trial: FrozenTrial,
-    folder: Path,
-    *,
-    seeds: int = 1,
-    everything: bool = False,
-    listen: Callable[[Recipe, Epoch], None] = lambda *_: None,
-) -> Iterator[Retrained]:
-    """Train a trial's recipe with so many seeds, and save each model: in `folder`, `folder`-seed33 ….
+@dataclass
+class Retraining:
+    """What trainings of one call share."""
 
-    `everything`: validation frames were given to the trainer as well; for as many epochs as were best. MilairError if
-    the weights are not those of the trial."""
-    if everything and seeds > 1:
-        raise UsageError("--seeds compares validation scores, and --on all leaves none to compare")
-    stored = trial.user_attrs
-    recipe = Recipe.from_json(stored["recipe"])
-    if everything:  # nothing is held back to tell when to stop: stop where the trial was best
-        recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
-    if trainer.weights(recipe) != stored["weights"]:
-        raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
-    with devices.with_threads(stored["device"]["threads"]):
-        for seed in range(recipe.seed, recipe.seed + seeds):
-            place = folder if seed == recipe.seed else folder.with_name(f"{folder.name}-seed{seed}")
-            yield _train(session, trainer, replace(recipe, seed=seed), trial, everything, place, listen)
+    session: Session
+    trainer: Trainer
+    everything: bool = False  # validation frames were given to the trainer as well
+    listen: Listen = lambda *_: None
+    unfreeze: int = 0  # blocks of the backbone to train as well, at the end
+    backbones: dict[object, Backbone] = field(default_factory=dict)  # models of the same one share it
+
+    def __call__(
+        self, trials: Sequence[FrozenTrial], folder: Path, seeds: int = 1, flip: bool = False
+    ) -> Iterator[Retrained | Combined]:
+        """Train each trial's recipe with so many seeds, and save each model: in `folder`, `folder`-seed33 ….
+
+        Several are put together in `folder`-ensemble as well. With `flip` that sees pictures mirrored too, if
+        validation prefers it. MilairError if the weights are not those of a trial."""
+        models = []
+        for trial in trials:
+            stored = trial.user_attrs
+            recipe = Recipe.from_json(stored["recipe"])
+            if self.everything and not recipe.scheduled:  # nothing is held back to tell when to stop
+                recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
+            if self.trainer.weights(recipe) != stored["weights"]:
+                raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
+            if self.unfreeze:  # what the backbone does not have is said before anything is trained
+                backbones.on_meta(recipe.feature_map).unfreeze(self.unfreeze)
+            name = folder.name if trial is trials[0] else f"{folder.name}-trial{trial.number}"
+            with devices.with_threads(stored["device"]["threads"]):
+                for seed in range(recipe.seed, recipe.seed + seeds):
+                    place = folder.with_name(name if seed == recipe.seed else f"{name}-seed{seed}")
+                    model, retrained = self._train(replace(recipe, seed=seed), trial, place)
+                    if self.unfreeze:
+                        model, retrained = self._finetune(model, retrained, trial)
+                    models.append(model)
+                    yield retrained
+        if len(models) > 1 or flip:
+            yield self._together(models, flip, folder.with_name(f"{folder.name}-ensemble"))
+
+    def _train(self, recipe: Recipe, trial: FrozenTrial, folder: Path) -> tuple[Detector, Retrained]:
+        """Train a recipe and save the heads of its best epoch, or of its last one."""
+        bank, stored = self.trainer.bank(recipe), trial.user_attrs
+        looks = new_heads(recipe, bank, self.trainer.device)
+        heads, state, difference = nn.ModuleList(looks), None, None
+        for epoch in train(recipe, bank, self.trainer.device, looks):
+            self.listen(f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score)
+            if epoch.improved or self.everything:
+                kept, state = epoch, deepcopy(heads.state_dict())
+            if epoch.number == stored["epochs"]:  # a trial that was pruned had fewer
+                difference = max(abs(value - stored[name]) for name, value in epoch.best.to_json().items())
+        assert state is not None  # the first epoch always improves
+        heads.load_state_dict(state)
+        first, *second = looks
+        preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
+        model = Detector(preprocessing, self._backbone(recipe), first, recipe, bank.classes, *second)
+        metrics = None if self.everything else kept.best
+        own = not self.everything and recipe == Recipe.from_json(stored["recipe"])
+        checkpoint.save(folder, model, self._about(metrics) | {"trial": trial.number, "epoch": kept.number})
+        return model, Retrained(recipe, kept.number, metrics, difference if own else None, folder)
+
+    def _finetune(self, model: Detector, retrained: Retrained, trial: FrozenTrial) -> tuple[Detector, Retrained]:
+        """Go on with the backbone's last blocks, and save the best epoch, if validation prefers it to the model."""
+        recipe, tuned = model.recipe, deepcopy(model)  # its backbone may be that of other models
+        training = finetune(tuned, self.unfreeze, self.trainer.bank(recipe), self.trainer.inputs.split)
+        before, best = next(training), None
+        for number, metrics in enumerate(training, 1):
+            self.listen(f"seed {recipe.seed}, backbone", number, EPOCHS, metrics.score)
+            if best is None or metrics.score > best.score:
+                best, state = metrics, deepcopy(tuned.state_dict())
+        if best is None or not best.score > before.score:
+            return model, replace(retrained, tuned=best)
+        tuned.load_state_dict(state)
+        about = {"trial": trial.number, "epoch": retrained.epoch, "unfrozen": self.unfreeze}
+        checkpoint.save(retrained.folder, tuned, self._about(best) | about)
+        return tuned, replace(retrained, tuned=best, unfrozen=self.unfreeze)
+
+    def _together(self, models: Sequence[Detector], flip: bool, folder: Path) -> Combined:
+        """An ensemble, saved; mirrored pictures only where they help."""
+        metrics: dict[bool, Metrics] = {}
+        if not self.everything:
+            recipe, pictures = models[0].recipe, [frame.picture for frame in self.trainer.inputs.split.val]
+            part = self.trainer.bank(recipe).val
+            for mirrored in (False, True) if flip else (False,):
+                outputs = predicted(Ensemble(models, mirrored), pictures)
+                metrics[mirrored] = outputs.metrics(part, recipe.alpha)
+        best = max(metrics, key=lambda mirrored: metrics[mirrored].score) if metrics else flip
+        checkpoint.save(folder, Ensemble(models, best), self._about(metrics.get(best)))
+        return Combined(len(models), best, metrics.get(best), metrics.get(not best), folder)
+
+    def _backbone(self, recipe: Recipe) -> Backbone:
+        key = recipe.feature_map, recipe.weights
+        if key not in self.backbones:
+            source = self.trainer.inputs.source
+            state = zoo.load_state(recipe.backbone, source) if recipe.weights == "pretrained" else None
+            self.backbones[key] = backbones.build(recipe.feature_map, state).to(self.trainer.device)
+        return self.backbones[key]
+
+    def _about(self, metrics: Metrics | None) -> dict[str, Any]:
+        """What a checkpoint says of where it comes from."""
+        session = self.session
+        return {
+            "study": session.study.study_name,
+            "trained_on": "all" if self.everything else "train",
+            "validation": metrics and metrics.to_json() | {"score": metrics.score},
+            "frames": {"fingerprint": session.settings.fingerprint, "count": len(session.frames.labelled)},
+        }
 
 
-def spread(models: list[Retrained]) -> str:
+def _in_full(metrics: Metrics) -> str:
+    return f"score {metrics.score:.4f}, IoU {metrics.iou:.4f}, accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f}"
+
+
+def spread(models: Sequence[Retrained]) -> str:
     """Mean and standard deviation of the scores over seeds, in a line."""
-    scores = [model.metrics.score for model in models if model.metrics is not None]
+    scores = [model.saved.score for model in models if model.saved is not None]
     return f"score over {len(scores)} seeds: mean {mean(scores):.4f}, standard deviation {stdev(scores):.4f}"
-
-
-def _train(
-    session: Session,
-    trainer: Trainer,
-    recipe: Recipe,
-    trial: FrozenTrial,
-    everything: bool,
-    folder: Path,
-    listen: Callable[[Recipe, Epoch], None],
-) -> Retrained:
-    """Train a recipe and save the heads of its best epoch, or of its last one."""
-    bank, stored = trainer.bank(recipe), trial.user_attrs
-    heads = new_heads(recipe, bank, trainer.device)
-    state, difference = None, None
-    for epoch in train(recipe, bank, trainer.device, heads):
-        listen(recipe, epoch)
-        if epoch.improved or everything:
-            kept, state = epoch, deepcopy(heads.state_dict())
-        if epoch.number == stored["epochs"]:  # a trial that was pruned had fewer
-            difference = max(abs(value - stored[name]) for name, value in epoch.best.to_json().items())
-    assert state is not None  # the first epoch always improves
-    heads.load_state_dict(state)
-    pretrained = recipe.weights == "pretrained"
-    weights = backbones.load_state(recipe.backbone, trainer.inputs.source) if pretrained else None
-    backbone = backbones.build(recipe.backbone, recipe.pooling, weights)
-    preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
-    about: dict[str, Any] = {
-        "study": session.study.study_name,
-        "trial": trial.number,
-        "trained_on": "all" if everything else "train",
-        "epoch": kept.number,
-        "validation": None if everything else kept.val.to_json() | {"score": kept.val.score},
-        "frames": {"fingerprint": session.settings.fingerprint, "count": len(session.frames.labelled)},
-    }
-    detector.save(folder, Detector(preprocessing, backbone, heads, recipe, bank.classes), about)
-    own = recipe == Recipe.from_json(stored["recipe"])
-    return Retrained(recipe, kept.number, None if everything else kept.val, difference if own else None, folder)

@@ -1,10 +1,10 @@
 """The loop of a search: draws trials, hands their recipes to workers, and alone tells the study what came of them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Thread
 from time import monotonic
 from typing import Protocol
 
@@ -13,18 +13,18 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from milair.errors import MilairError, OutsideError, first_line, what_failed
+from milair.errors import MilairError, OutsideError, what_failed
 from milair.recipe import Recipe
 from milair.study import storage
 from milair.study.lock import SEARCH, Hold
-from milair.study.objective import Objective, Steps
+from milair.study.objective import REFERENCE, Objective, Steps
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
 from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News, Opened, Told
 
 DEATHS = 3  # workers that may die with a trial before it counts as failed
 FAILURES = 3  # in a row, end a search
-_GRACE = 2  # seconds to let trials in hand wait again
+_GRACE = 2  # seconds for a step that is interrupted, and to let trials in hand wait again
 
 
 class Pool(Protocol):
@@ -91,10 +91,8 @@ class Search:
             return end
         except (StorageInternalError, SQLAlchemyError) as error:
             raise OutsideError(f"the database of studies: {storage.reason(error)}") from error
-        finally:  # an interrupt inside a transaction may have left the database locked: do not wait for it
-            giving = Thread(target=self._give_back, daemon=True)
-            giving.start()
-            giving.join(_GRACE)
+        finally:
+            self._give_back()
 
     def _fill(self) -> str | None:
         """Give idle workers trials; why there are no more, if that is so."""
@@ -121,7 +119,9 @@ class Search:
         trials = study.get_trials(deepcopy=False)
         finished = sum(trial.state in FINISHED for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-        drawn = [trial.params for trial in trials if trial.state != TrialState.WAITING]
+        drawn = [
+            trial.params for trial in trials if trial.state != TrialState.WAITING and REFERENCE not in trial.user_attrs
+        ]
         exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
         if finished >= plan.goal or monotonic() >= plan.deadline:
             return "goal" if finished >= plan.goal else "time"
@@ -200,13 +200,10 @@ class Search:
         elif isinstance(outcome, StorageInternalError | SQLAlchemyError):
             raise outcome
         self.hold.check()
-        if isinstance(outcome, OSError | OutsideError):
-            reason = what_failed(outcome) if isinstance(outcome, OSError) else str(outcome)
-            trial.set_user_attr("error", reason)
-            raise OutsideError(reason) from outcome
         if isinstance(outcome, Exception) and not isinstance(outcome, optuna.TrialPruned):
-            known = isinstance(outcome, MilairError)
-            trial.set_user_attr("error", str(outcome) if known else f"{type(outcome).__name__}: {first_line(outcome)}")
+            trial.set_user_attr("error", what_failed(outcome))
+        if isinstance(outcome, OSError | OutsideError):
+            raise OutsideError(what_failed(outcome)) from outcome
         self.hold.study.tell(trial, value, state)
         self._told(trial, worker)
 
@@ -230,7 +227,7 @@ class Search:
     def _show(self, name: str, hand: Hand, news: News | Ended) -> None:
         if isinstance(news, Epoch):
             what = f"trial {hand.trial.number}"
-            self.listener.advance(what, news.number, hand.recipe.epochs, news.score, name)
+            self.listener.advance(what, news.number, hand.recipe.all_epochs, news.score, name)
         elif isinstance(news, Opened):
             computed = f"{news.computed} computed now" if news.computed else "all on disk, none computed"
             bank = f"bank     {news.views} views of {news.pictures} pictures"
@@ -244,6 +241,19 @@ class Search:
             for trial in self.hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if trial.user_attrs.get(SEARCH) == self.hold.id:
                     self.hold.put_back(trial)
+
+
+def apart(work: Callable[[], str], interrupt: Callable[[], None]) -> str:
+    """What `work` returns. It has a thread of its own, so that no KeyboardInterrupt strikes inside a transaction.
+
+    One strikes here: `interrupt` then has to end the work, which is not waited for if a database holds it up."""
+    working = ThreadPoolExecutor(1).submit(work)
+    try:
+        return working.result()
+    except KeyboardInterrupt:
+        interrupt()
+        wait([working], _GRACE)
+        raise
 
 
 def _distinct(drawn: list[Parameters]) -> int:

@@ -113,7 +113,7 @@ def open_session(
 
 def read_frames(data: str, objects: str = OBJECTS[0], progress: Progress | None = None) -> Frames:
     """The frames of a place in settings; the built-in sample is drawn into the cache folder first."""
-    folder = sample.write(cache_folder() / "sample-1") if data == SAMPLE else Path(data)
+    folder = sample.write(cache_folder() / "sample-2") if data == SAMPLE else Path(data)
     return read(folder, objects, remember=seen_pictures(), progress=progress)
 
 

@@ -19,6 +19,7 @@ from milair.frames.split import default_kind, identity
 from milair.recipe import Recipe
 from milair.space import Space
 from milair.study import SAMPLE_VIEWS, VIEWS
+from milair.study.limits import checked
 
 TRAINING = 2  # one more when a recipe with its seed comes to other scores; 2: boxes begin about the centre
 SAMPLE = "sample"
@@ -26,12 +27,12 @@ SAMPLE = "sample"
 SAMPLE_OVERRIDES = {
     "backbone": "squeezenet1_1",
     "image_size": "256x144",
-    "augmentations": "2",
+    "augmentations": "3",
     "epochs": "20",
     "learning_rate": "0.001",
 }
 _NEW = "--name NAME starts another study, to which --copy-from takes over the trials that fit"
-_IDENTITY = ("space", "dimensions", "fingerprint", "views", "overrides", "split", "training")
+_IDENTITY = ("space", "dimensions", "fingerprint", "views", "overrides", "limits", "split", "training")
 _WORDS = {"fingerprint": "frames or labels", "training": "scores of an incompatible version"}
 
 
@@ -49,6 +50,7 @@ class Settings:
     split: dict[str, Any] = field(default_factory=lambda: identity((), KINDS[0]))
     only: dict[str, list[str]] = field(default_factory=dict)  # choices that the space is narrowed to
     objects: str = OBJECTS[0]  # what becomes of a frame with several objects
+    limits: dict[str, float] = field(default_factory=dict)  # of models that may be the best: parameters, ms
     training: int = 1  # the TRAINING of the milair that began it
 
     def to_json(self) -> dict[str, Any]:
@@ -72,9 +74,9 @@ class Settings:
         offered = self.dimensions.get("backbone", {}).get("choices", [])
         if self.source == "imagenet" or self.overrides.get("weights") == "random" or not offered:
             return {}  # those of torchvision are downloaded in their time
-        from milair.model import backbones  # torch, which a search does without
+        from milair.model import zoo  # torch, which a search does without
 
-        files = {name: backbones.file(name, self.source) for name in offered}
+        files = {name: zoo.file(name, self.source) for name in offered}
         return {name: file for name, file in files.items() if not file.is_file()}
 
     def with_frames(self, frames: Frames) -> Self:
@@ -102,14 +104,15 @@ def new_settings(
     views: int | None = None,
     overrides: Mapping[str, str] | None = None,
     only: Mapping[str, Sequence[str]] | None = None,
+    limits: Mapping[str, str | float] | None = None,
     objects: str = OBJECTS[0],
     split: str | None = None,
     stored: Settings | None = None,
 ) -> Settings:
     """The settings of a run; what is left out is as in the `stored` study, else the default for that data.
 
-    MilairError if an override is not a field of a recipe, or fixes what the space varies, or if `only` names a
-    choice that the space does not have."""
+    MilairError if an override is not a field of a recipe, or fixes what the space varies, if `only` names a choice
+    that the space does not have, or `limits` a limit that there is not."""
     is_sample = data == SAMPLE
     narrowed = {name: list(choices) for name, choices in (only or (stored.only if stored else {})).items()}
     dimensions = space.narrowed(narrowed).dimensions()
@@ -147,6 +150,7 @@ def new_settings(
         split=identity(frames.labelled, kind),
         only=narrowed,
         objects=objects,
+        limits=checked(limits or (stored.limits if stored else {})),
         training=TRAINING,
     )
 

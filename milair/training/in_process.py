@@ -5,7 +5,7 @@ This one trains in its own process. A worker process has one of these, and hands
 
 import gc
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,10 +13,15 @@ import torch
 from milair.errors import first_line
 from milair.features import bank
 from milair.features.bank import Bank
-from milair.model import backbones, heads
+from milair.frames.frame import Frame
+from milair.model import backbones, heads, zoo
+from milair.model.detector import Detector
+from milair.model.heads import Heads
+from milair.model.preprocessing import opened
 from milair.recipe import Recipe
 from milair.training import devices
-from milair.training.train import train
+from milair.training.latency import latency
+from milair.training.train import new_heads, train
 from milair.training.values import Hopeless, Inputs, News, Opened
 
 
@@ -40,10 +45,11 @@ class Trainer:
                     f"not started: it needs about {needed / 1e9:.1f} GB, and {self.device} has {limit / 1e9:.1f} GB"
                 )
             data = self.bank(recipe)
-            yield self._opened(recipe, data)
+            looks = new_heads(recipe, data, self.device)
+            yield self._opened(recipe, data, looks)
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
-            yield from train(recipe, data, self.device)
+            yield from train(recipe, data, self.device, looks)
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
                 raise
@@ -57,7 +63,8 @@ class Trainer:
 
     def bank(self, recipe: Recipe) -> Bank:
         """The bank that a recipe draws from."""
-        key = (recipe.backbone, recipe.weights, recipe.pooling, recipe.normalisation, recipe.image_size)
+        crops = recipe.crop_size if recipe.looks == 2 else None
+        key = (recipe.feature_map, recipe.weights, recipe.normalisation, recipe.image_size, crops)
         if self._bank is None or self._bank[0] != key:
             self._bank = None  # closed before another one is opened
             inputs = self.inputs
@@ -80,28 +87,34 @@ class Trainer:
 
     def weights(self, recipe: Recipe) -> str:
         """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available."""
-        backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
+        backbones.measure(recipe.feature_map, recipe.size)
         pretrained = recipe.weights == "pretrained"
-        return backbones.fingerprint(backbones.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
+        return zoo.fingerprint(zoo.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
 
     def bank_bytes(self, recipe: Recipe) -> int:
         """Of the features that a recipe draws from, on disk."""
-        shape, _ = backbones.measure(recipe.backbone, recipe.pooling, recipe.size)
-        return 4 * math.prod(shape) * self.views(recipe)
+        whole, *crops = (4 * math.prod(shape) for shape in heads.shapes(recipe))
+        return whole * self.views(recipe) + sum(crops) * self.inputs.views * len(self._augmented(recipe))
 
     def views(self, recipe: Recipe) -> int:
-        """How many a bank holds. Under "data" another split has other statistics, and with them a bank of its own."""
-        split, each = self.inputs.split, self.inputs.views + 1
-        own = recipe.normalisation == "data"
-        return len(split.train) * each + len(split.val) if own else len(self.inputs.frames) * each
+        """How many a bank holds, without the crops of a second look."""
+        plain = len(self.inputs.split.val) if recipe.normalisation == "data" else 0
+        return len(self._augmented(recipe)) * (self.inputs.views + 1) + plain
+
+    def _augmented(self, recipe: Recipe) -> tuple[Frame, ...]:
+        """Under "data" another split has other statistics, and with them a bank of its own."""
+        return self.inputs.split.train if recipe.normalisation == "data" else self.inputs.frames
 
     def memory_needed(self, recipe: Recipe) -> int:
         """Bytes on the device, about: a GPU holds the bank, a CPU reads it from the disk as it goes."""
         features = self.bank_bytes(recipe) if self.device.type == "cuda" else 0
         return features + heads.training_bytes(recipe, len(self.inputs.classes))
 
-    def _opened(self, recipe: Recipe, data: Bank) -> Opened:
-        size = heads.size(recipe, len(data.classes))
+    def _opened(self, recipe: Recipe, data: Bank, looks: Sequence[Heads]) -> Opened:
+        """Weights do not matter to the time that a model takes, so it is measured before they are trained."""
+        assert data.extract is not None
+        first, *second = looks
+        model = Detector(data.extract.preprocessing, data.extract.backbone, first, recipe, data.classes, *second)
         return Opened(
             weights=data.weights,
             views=self.views(recipe),
@@ -109,7 +122,8 @@ class Trainer:
             computed=data.computed,
             megabytes=data.megabytes,
             folder=str(data.folder),
-            parameters={"total": size.total, "trainable": size.trainable, "MB": round(size.megabytes, 2)},
+            parameters=heads.size(recipe, len(data.classes)).to_json(),
+            ms=round(latency(model, opened(self.inputs.split.val[0].picture)), 2),
             device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             threads=torch.get_num_threads(),
         )

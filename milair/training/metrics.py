@@ -13,11 +13,16 @@ def iou(predicted: Tensor, target: Tensor) -> Tensor:
     """Intersection over union of boxes [n, 4] (xmin, ymin, xmax, ymax), pair by pair: [n], 0 to 1.
 
     A predicted box whose corners are in the wrong order has no area."""
+    intersection, union = overlap(predicted, target)
+    return intersection / (union + _EPSILON)
+
+
+def overlap(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas of intersection and union of boxes [n, 4], pair by pair: [n] each."""
     corner = torch.maximum(predicted[:, :2], target[:, :2])
     opposite = torch.minimum(predicted[:, 2:], target[:, 2:])
     intersection = (opposite - corner).clamp(min=0).prod(1)
-    union = _area(predicted) + _area(target) - intersection
-    return intersection / (union + _EPSILON)
+    return intersection, _area(predicted) + _area(target) - intersection
 
 
 def per_image(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
@@ -34,12 +39,12 @@ def per_image(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) ->
 
 def mean(rows: Tensor, alpha: float) -> Metrics:
     """Metrics of the images whose `per_image` rows [n, 3] these are."""
-    cross_entropy, overlap, accuracy = rows.double().mean(0).tolist()
+    cross_entropy, mean_iou, accuracy = rows.double().mean(0).tolist()
     return Metrics(
-        loss=(1 - alpha) * cross_entropy + alpha * (1 - overlap),
+        loss=(1 - alpha) * cross_entropy + alpha * (1 - mean_iou),
         cls_loss=cross_entropy,
-        reg_loss=1 - overlap,
-        iou=overlap,
+        reg_loss=1 - mean_iou,
+        iou=mean_iou,
         accuracy=accuracy,
     )
 

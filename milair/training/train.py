@@ -3,113 +3,113 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from milair.errors import MilairError
 from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
 from milair.recipe import Recipe
 from milair.training import devices, losses, metrics
-from milair.training.values import Epoch, Metrics, Row
-
-_CLIP = 1.0  # gradient norm
-_EVALUATE = 512  # pictures in one forward pass of an evaluation
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Outputs of heads for pictures: class logits [n, classes] and boxes [n, 4] in shares (0 to 1)."""
-
-    logits: Tensor
-    boxes: Tensor
-
-    def metrics(self, part: Part, alpha: float) -> Metrics:
-        """Means over the part's plain pictures."""
-        return metrics.mean(metrics.per_image(self.logits, self.boxes, part.labels, part.boxes[0]), alpha)
-
-    def rows(self) -> list[Row]:
-        """Of each picture the class's number, its probability and the box, to five digits."""
-        probability, label = self.logits.double().softmax(1).max(1)
-        rows = torch.cat([label[:, None], probability[:, None], self.boxes.double()], dim=1).tolist()
-        return [[int(row[0]), *(round(value, 5) for value in row[1:])] for row in rows]
+from milair.training.cascade import Cascade
+from milair.training.optimisation import Optimisation
+from milair.training.outputs import Outputs, evaluate
+from milair.training.values import Epoch, Metrics
 
 
-def new_heads(recipe: Recipe, bank: Bank, device: torch.device) -> Heads:
-    """The heads of a recipe as its seed draws them."""
-    with _seeded(recipe.seed, 0, device):
-        return Heads(recipe, bank.shape, len(bank.classes)).to(device)
+def new_heads(recipe: Recipe, bank: Bank, device: torch.device) -> list[Heads]:
+    """The heads of each look, as the recipe's seed draws them."""
+    shapes = [part.rows.shape[1:] for part in (bank.train, bank.second and bank.second.train) if part]
+    with seeded(recipe.seed, 0, device):
+        return [Heads(recipe, shape, len(bank.classes)).to(device) for shape in shapes]
 
 
-def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Heads | None = None) -> Iterator[Epoch]:
-    """Train heads until `recipe.epochs`, or until the validation loss has not fallen for `recipe.patience` epochs.
+def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Heads] | None = None) -> Iterator[Epoch]:
+    """Train heads for `recipe.epochs`; without a schedule until the validation loss has not fallen for `patience`.
 
-    Every epoch sees each training picture in `recipe.augmentations` different views out of the bank's. Each
-    epoch seeds itself, so that the same recipe on the same kind of device with the same number of threads
-    gives the same numbers, whatever else the process did in between. `heads` are `new_heads`, for those who want
-    to have them after an epoch. MilairError if the bank has too few views.
+    A second look is trained when the first one has ended, on crops; its last epoch is scored by all iterations.
+    `heads` are `new_heads`, for those who want to have them after an epoch: as they were validated then.
+    MilairError if the bank has too few views, or if there is a second look and no schedule.
     """
     if recipe.augmentations > bank.train.views:
         raise MilairError(f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {bank.train.views}")
+    if recipe.looks > 1 and not recipe.scheduled:
+        raise MilairError(f"looks is {recipe.looks} and schedule is {recipe.schedule}; a second look needs a schedule")
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    heads = heads or new_heads(recipe, bank, device)
-    optimizer = torch.optim.Adam(
-        heads.parameters(),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=True,  # a step on the 20 million weights of a wide linear head takes a tenth of the time
-    )
-    best, best_number = None, 0
-    for number in range(1, recipe.epochs + 1):
-        start = perf_counter()
-        with _seeded(recipe.seed, number, device):
-            training = _epoch(heads, optimizer, recipe, bank.train)
-        outputs = evaluate(heads, bank.val)
-        val = outputs.metrics(bank.val, recipe.alpha)
-        if best is None or val.loss < best.loss or math.isnan(best.loss):
-            best, best_number = val, number
+    first, *others = heads or new_heads(recipe, bank, device)
+    yield from _epochs(recipe, first, bank.train, bank.val, partial(evaluate, first, bank.val), device)
+    if bank.second is not None:
+        (second,) = others
+        cascade = Cascade(recipe, bank, first, second)
+        for epoch in _epochs(recipe, second, bank.second.train, bank.val, cascade.evaluate, device, recipe.epochs):
+            if epoch.number == recipe.all_epochs:
+                outputs = cascade.evaluate_all()
+                epoch = replace(epoch, best=outputs.metrics(bank.val, recipe.alpha), outputs=outputs.rows())
+            yield epoch
+
+
+def _epochs(
+    recipe: Recipe,
+    heads: Heads,
+    part: Part,
+    val: Part,
+    outputs_now: Callable[[], Outputs],
+    device: torch.device,
+    before: int = 0,
+) -> Iterator[Epoch]:
+    """Train heads on a part, and validate them after each epoch; `before` epochs were those of another look."""
+    best, best_number, start = None, 0, perf_counter()
+    for number, training in enumerate(learn(recipe, heads, part, device, before), before + 1):
+        outputs = outputs_now()
+        now = outputs.metrics(val, recipe.alpha)
+        if best is None or recipe.scheduled or now.loss < best.loss or math.isnan(best.loss):
+            best, best_number = now, number
         rows = outputs.rows() if best_number == number else None
         passes, seconds = number * recipe.augmentations, perf_counter() - start
-        yield Epoch(number, passes, training, val, best, best_number, rows, seconds, devices.peak_memory(device))
+        yield Epoch(number, passes, training, now, best, best_number, rows, seconds, devices.peak_memory(device))
         if number - best_number >= recipe.patience:
             return
+        start = perf_counter()
 
 
-def evaluate(heads: Heads, part: Part) -> Outputs:
-    """Outputs for the plain pictures of a part."""
-    heads.eval()
-    with torch.inference_mode():
-        outputs = [heads(part.rows.index_select(0, index)) for index in torch.split(part.index[0], _EVALUATE)]
-        return Outputs(*(torch.cat(output) for output in zip(*outputs, strict=True)))
+def learn(recipe: Recipe, heads: Heads, part: Part, device: torch.device, before: int = 0) -> Iterator[Metrics]:
+    """Train heads on a part, epoch by epoch; after each they hold the weights to validate, with `ema` the averaged.
+
+    Every epoch sees each picture in `recipe.augmentations` different views out of the part's. Each epoch seeds itself,
+    so that the same recipe on the same kind of device with the same number of threads gives the same numbers,
+    whatever else the process did in between.
+    """
+    optimisation = Optimisation(heads, recipe, recipe.epochs * steps(recipe, part))
+    for number in range(before + 1, before + recipe.epochs + 1):
+        with seeded(recipe.seed, number, device):
+            training = _epoch(optimisation, recipe, part)
+        yield training
 
 
-def _epoch(heads: Heads, optimizer: torch.optim.Optimizer, recipe: Recipe, part: Part) -> Metrics:
-    heads.train()
-    rows = []
-    for views, pictures in _batches(part, recipe.augmentations, recipe.batch_size):
+def _epoch(optimisation: Optimisation, recipe: Recipe, part: Part) -> Metrics:
+    optimisation.learner.train()
+    seen = []
+    for views, pictures in draw(part, recipe.augmentations, recipe.batch_size):
         features = part.rows.index_select(0, part.index[views, pictures])
         boxes, labels = part.boxes[views, pictures], part.labels[pictures]
-        logits, predicted = heads(features)
-        row = metrics.per_image(logits, predicted, labels, boxes)
-        optimizer.zero_grad()
-        torch.autograd.backward(losses.weighted(row[:, 0], row[:, 1], recipe.alpha))
-        nn.utils.clip_grad_norm_(heads.parameters(), _CLIP)
-        optimizer.step()
-        rows.append(row.detach())
-    return metrics.mean(torch.cat(rows), recipe.alpha)
+        logits, predicted = optimisation.learner(features)
+        optimisation.step(losses.weighted(recipe, logits, predicted, labels, boxes))
+        seen.append((logits.detach(), predicted.detach(), labels, boxes))
+    rows = metrics.per_image(*(torch.cat(batches) for batches in zip(*seen, strict=True)))
+    return metrics.mean(rows, recipe.alpha)
 
 
-def _batches(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def draw(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch as batches of (view, picture) indices: each picture in `augmentations` different views, shuffled.
 
-    Drawn on the CPU, so that every device draws the same. A last batch of one joins the batch before it,
-    because BatchNorm needs two."""
+    Drawn on the CPU, so that every device draws the same."""
     count = len(part)
     views = torch.rand(count, part.views).argsort(1)[:, :augmentations].flatten() + 1
     pictures = torch.arange(count).repeat_interleave(augmentations)
@@ -117,12 +117,22 @@ def _batches(part: Part, augmentations: int, batch_size: int) -> Iterator[tuple[
     device = part.labels.device
     views, pictures = views[order].to(device), pictures[order].to(device)
     views = views * part.seen[views, pictures]  # view 0 where the object has left the view
-    cuts = list(range(batch_size, len(views) - 1, batch_size))
+    cuts = _cuts(len(views), batch_size)
     return zip(torch.tensor_split(views, cuts), torch.tensor_split(pictures, cuts), strict=True)
 
 
+def steps(recipe: Recipe, part: Part) -> int:
+    """How many batches make an epoch."""
+    return len(_cuts(len(part) * recipe.augmentations, recipe.batch_size)) + 1
+
+
+def _cuts(views: int, batch_size: int) -> list[int]:
+    """Where batches begin, after the first. A last batch of one joins the one before it: BatchNorm needs two."""
+    return list(range(batch_size, views - 1, batch_size))
+
+
 @contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """A block whose random numbers depend on seed and epoch alone, and that leaves the generators as it found them."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed((seed << 20) + epoch)

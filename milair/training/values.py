@@ -43,7 +43,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The bank of a recipe is open, and its training begins."""
+    """The bank of a recipe is open, its model is measured, and its training begins."""
 
     weights: str  # fingerprint of the backbone's
     views: int  # of all pictures together
@@ -52,13 +52,14 @@ class Opened:
     megabytes: float  # on disk
     folder: str
     parameters: dict[str, float]  # total, trainable, MB
+    ms: float  # to predict a frame
     device: str
     threads: int
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch came to. `best` is validation at the epoch of the lowest validation loss so far."""
+    """What one epoch came to. `best` is validation at the lowest validation loss so far; under a schedule, now."""
 
     number: int  # from 1
     passes: int  # over the training pictures so far: number x augmentations

@@ -77,7 +77,8 @@ class Workers:
         self.inputs: Inputs | None = None
         self.deaths: Counter[str] = Counter()
         self.processes: dict[str, _Process] = {}
-        self.inbox: SimpleQueue[tuple[str, _Process, Told | None]] = SimpleQueue()
+        self.inbox: SimpleQueue[tuple[str, _Process, Told | None] | None] = SimpleQueue()
+        self.interrupted = False
 
     def __enter__(self) -> Self:
         return self
@@ -123,10 +124,18 @@ class Workers:
         """End the training of a worker after its epoch; Ended is heard then."""
         self.processes[name].send(Stop())
 
+    def interrupt(self) -> None:
+        """Let the thread that listens have a KeyboardInterrupt there."""
+        self.interrupted = True
+        self.inbox.put(None)
+
     def listen(self) -> Iterator[tuple[str, Told]]:
         """What workers tell, as it comes, without end. MilairError if one dies again and again."""
         while True:
-            name, process, news = self.inbox.get()
+            item = self.inbox.get()
+            if item is None or self.interrupted:
+                raise KeyboardInterrupt
+            name, process, news = item
             if self.processes[name] is not process:  # a fresh one has taken over meanwhile
                 continue
             if isinstance(news, Ended):

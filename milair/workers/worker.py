@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from milair.errors import MilairError, OutsideError, first_line, what_failed
+from milair.errors import OutsideError, what_failed
 from milair.training.values import Ended, Features, Hopeless
 from milair.workers.messages import Start, Stop, Task
 
@@ -69,13 +69,10 @@ class Worker:
 def _ended(error: Exception) -> Ended:
     if isinstance(error, Hopeless):
         return Ended("hopeless", str(error))
-    if isinstance(error, OutsideError):
-        return Ended("outside", str(error))
-    if isinstance(error, OSError):
+    if isinstance(error, OutsideError | OSError):
         return Ended("outside", what_failed(error))
     traceback.print_exc()  # shown by --debug
-    known = isinstance(error, MilairError)
-    return Ended("failed", str(error) if known else f"{type(error).__name__}: {first_line(error)}")
+    return Ended("failed", what_failed(error))
 
 
 def main(pipe: int) -> None:

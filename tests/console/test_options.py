@@ -16,7 +16,10 @@ from milair.study import PRUNERS, SAMPLERS, pruners
 @pytest.mark.parametrize("kind", PRUNERS)
 def test_each_pruner_offered_is_one_of_its_own(kind: str) -> None:
     """One that is not known must not become another in silence."""
-    assert isinstance(pruners.pruner(kind, 200), MedianPruner) == (kind == "median")
+    both = pruners.pruner(kind, 200)
+    assert isinstance(both, pruners.AmongPeers)
+    for one in (both.constant, both.scheduled):
+        assert isinstance(one, MedianPruner) == (kind == "median")
     assert tuple(pruners.PRUNERS) == PRUNERS
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ from PIL import Image
 from milair import ConvHead, LinearHead, MilairError, Recipe
 from milair.errors import OutsideError
 from milair.features import bank
+from milair.features import table as table_
 from milair.features import views as augmentation
 from milair.features.bank import Bank, Part
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import Picture, look_at
 from milair.model import backbones
 from milair.model.preprocessing import IMAGENET_MEAN, Preprocessing
+from milair.recipe import FeatureMap
 
 RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2)
 CPU = torch.device("cpu")
@@ -47,7 +50,7 @@ def features(part: Part) -> torch.Tensor:
 @pytest.mark.parametrize("normalisation", ["imagenet", "data"])
 def test_a_row_is_what_the_backbone_makes_of_that_view(small_split: Split, tmp_path: Path, normalisation: str) -> None:
     found = load(small_split, tmp_path, RECIPE.override({"normalisation": normalisation}))
-    backbone = backbones.build("squeezenet1_1", "grid")
+    backbone = backbones.build(FeatureMap("squeezenet1_1", "grid"))
     mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (found.mean, found.std))
     for part, frames in ((found.train, small_split.train), (found.val, small_split.val)):
         for index, frame in enumerate(frames):
@@ -69,7 +72,7 @@ def test_features_are_what_they_were_bit_for_bit(small_split: Split, tmp_path: P
     train = features(load(small_split, tmp_path).train)
     assert train.double().mean((1, 2, 3, 4)).tolist() == pytest.approx([0.29795690, 0.23005711, 0.22076740, 0.21403523])
     assert train[3, 7, 0, 2, 3].item() == pytest.approx(0.67408276)
-    backbone = backbones.build("squeezenet1_1", "grid").to(memory_format=torch.channels_last)
+    backbone = backbones.build(FeatureMap("squeezenet1_1", "grid")).to(memory_format=torch.channels_last)
     preprocessing = Preprocessing((64, 48))
     for index, frame in enumerate(small_split.train):
         for number in range(4):
@@ -78,6 +81,12 @@ def test_features_are_what_they_were_bit_for_bit(small_split: Split, tmp_path: P
             normal = preprocessing.normalise(picture[None]).contiguous(memory_format=torch.channels_last)
             with torch.inference_mode():
                 assert torch.equal(train[number, index], backbone(normal)[0])
+
+
+def test_a_bank_of_before_there_were_grids_and_stages_is_found(small_split: Split, tmp_path: Path) -> None:
+    """By the key that it had then."""
+    load(small_split, tmp_path)
+    assert table(tmp_path).parent.name == "10e6e2e8ede46a28c38f0a9f"
 
 
 def test_shapes_labels_and_classes(small_split: Split, tmp_path: Path) -> None:
@@ -184,9 +193,9 @@ def test_a_picture_that_changed_since_it_was_read_is_refused(small_split: Split,
 
 
 def test_a_gpu_gets_a_copy_of_the_rows_that_a_part_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank, "BATCH", 4)
+    monkeypatch.setattr(table_, "BATCH", 4)
     rows, index = torch.rand(20, 2, 3, 3), torch.tensor([[19, 3, 7, 3], [0, 4, 11, 19]])
-    copy, new = bank._copied(rows, index, CPU)
+    copy, new = table_._copied(rows, index, CPU)
     assert len(copy) == 6
     assert torch.equal(copy[new], rows[index])
 
@@ -208,10 +217,17 @@ def test_on_a_gpu_a_row_does_not_depend_on_what_else_is_computed(small_split: Sp
 
 @pytest.mark.parametrize(
     "change",
-    [{"backbone": "squeezenet1_0"}, {"pooling": "own"}, {"normalisation": "data"}, {"image_size": "48x64"}],
+    [
+        {"backbone": "squeezenet1_0"},
+        {"pooling": "own"},
+        {"grid": "full"},
+        {"stages": 2},
+        {"normalisation": "data"},
+        {"image_size": "48x64"},
+    ],
 )
 def test_what_features_depend_on_has_a_bank_of_its_own(
-    small_split: Split, tmp_path: Path, change: dict[str, str]
+    small_split: Split, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     load(small_split, tmp_path)
     recipe = Recipe.from_json(RECIPE.to_json() | change)
@@ -406,6 +422,7 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 from milair.features import bank
+from milair.features import table as table_
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import look_at
 from milair.recipe import Recipe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import torchvision
 from torch import nn
 
 from milair import MilairError
-from milair.model import backbones
-from milair.model.backbones import build, fingerprint, load_state, measure
+from milair.model import backbones, zoo
+from milair.model.backbones import build, measure
+from milair.model.zoo import fingerprint, load_state
+from milair.recipe import FeatureMap
 
 SIZE = 64, 48  # width, height
 
@@ -27,7 +30,7 @@ def pictures(count: int = 2) -> torch.Tensor:
 def refusal(name: str, source: str | Path) -> str:
     """The one line with which weights are refused."""
     with pytest.raises(MilairError) as refused:
-        build(name, "grid", load_state(name, str(source)))
+        build(FeatureMap(name, "grid"), load_state(name, str(source)))
     line = str(refused.value)
     assert len(line.splitlines()) == 1
     return line
@@ -36,18 +39,28 @@ def refusal(name: str, source: str | Path) -> str:
 @pytest.mark.parametrize(("name", "own"), [("squeezenet1_1", 7), ("mobilenet_v2", 7), ("resnet18", 1)])
 def test_a_backbone_pools_as_it_is_asked(name: str, own: int) -> None:
     for pooling, side in (("grid", 7), ("global", 1), ("own", own)):
-        assert build(name, pooling)(pictures(1)).shape[2:] == (side, side)
+        assert build(FeatureMap(name, pooling))(pictures(1)).shape[2:] == (side, side)
 
 
 def test_a_7x7_grid_of_a_larger_picture() -> None:
-    assert measure("squeezenet1_0", "grid", (400, 255)) == ((512, 7, 7), 735_424)
+    assert measure(FeatureMap("squeezenet1_0", "grid"), (400, 255)) == ((512, 7, 7), 735_424)
+
+
+@pytest.mark.parametrize("pooling", ["grid", "own"])
+def test_a_grid_is_columns_by_rows_and_full_is_the_map_itself(pooling: str) -> None:
+    backbone = build(FeatureMap("squeezenet1_1", pooling, "full"))
+    maps = backbone(pictures())
+    assert torch.equal(maps, backbone.maps(pictures())[0])
+    assert maps.shape[2:] == (2, 3)
+    averaged = build(FeatureMap("squeezenet1_1", pooling, "3x1"))(pictures())
+    assert torch.allclose(averaged, maps.mean(2, keepdim=True))
 
 
 @pytest.mark.parametrize("name", ["nonsense", "", "torch.nn", "fasterrcnn_resnet50_fpn", "SqueezeNet1_0", "vit_b_32"])
 def test_an_unknown_backbone_is_refused(name: str) -> None:
     for refused in (
-        lambda: build(name, "grid"),
-        lambda: measure(name, "grid", SIZE),
+        lambda: build(FeatureMap(name, "grid")),
+        lambda: measure(FeatureMap(name, "grid"), SIZE),
         lambda: load_state(name, "imagenet"),
     ):
         with pytest.raises(MilairError, match=f"backbone '{name}' is not a torchvision classification model with a"):
@@ -59,7 +72,7 @@ def test_an_unknown_backbone_is_refused(name: str) -> None:
 )
 def test_a_picture_of_a_size_that_a_backbone_cannot_take_is_refused(name: str, size: tuple[int, int]) -> None:
     with pytest.raises(MilairError, match=f"backbone {name} cannot take pictures of {size[0]}x{size[1]}: .") as refused:
-        measure(name, "grid", size)
+        measure(FeatureMap(name, "grid"), size)
     assert len(str(refused.value).splitlines()) == 1
 
 
@@ -67,21 +80,28 @@ def test_a_model_that_ends_without_a_map_is_refused(monkeypatch: pytest.MonkeyPa
     """As one of a future torchvision may."""
     monkeypatch.setattr(backbones, "_END", ("head",))  # of a swin: after its pooling, and flattened
     with pytest.raises(MilairError, match=r"swin_s .* has no spatial map"):
-        measure("swin_s", "grid", SIZE)
+        measure(FeatureMap("swin_s", "grid"), SIZE)
+
+
+def test_timm_is_imported_only_when_asked_for_and_missed_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert measure(FeatureMap("squeezenet1_1", "grid", "3x2"), SIZE)[0] == (512, 2, 3)
+    with pytest.raises(MilairError, match=re.escape("'timm:resnet18' needs timm: pip install 'milair[timm]'")):
+        build(FeatureMap("timm:resnet18", "grid"))
 
 
 def test_every_classifier_of_torchvision_but_the_vision_transformers_is_a_backbone() -> None:
     everything = set(torchvision.models.list_models(module=torchvision.models))
     without = {"vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14"}
-    assert everything - set(backbones.names()) == without
+    assert everything - set(zoo.names()) == without
 
 
 def test_random_weights_are_always_the_same_and_disturb_nobodys_random_numbers() -> None:
     torch.manual_seed(1)
-    first = build("squeezenet1_1", "grid").state_dict()
+    first = build(FeatureMap("squeezenet1_1", "grid")).state_dict()
     drawn = torch.rand(3)
     torch.manual_seed(2)
-    second = build("squeezenet1_1", "grid").state_dict()
+    second = build(FeatureMap("squeezenet1_1", "grid")).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
     torch.manual_seed(1)
     assert torch.equal(drawn, torch.rand(3))
@@ -92,7 +112,7 @@ def test_weights_survive_a_file_and_a_folder(tmp_path: Path) -> None:
     model = torchvision.models.squeezenet1_1(weights=None)
     torch.save(model.state_dict(), tmp_path / "squeezenet1_1.pth")
     for source in (tmp_path, tmp_path / "squeezenet1_1.pth"):
-        backbone = build("squeezenet1_1", "grid", load_state("squeezenet1_1", str(source)))
+        backbone = build(FeatureMap("squeezenet1_1", "grid"), load_state("squeezenet1_1", str(source)))
         with torch.no_grad():
             expected = nn.AdaptiveAvgPool2d(7)(model.eval().features(pictures()))
         assert torch.equal(backbone(pictures()), expected)
@@ -154,7 +174,7 @@ def test_a_file_that_holds_something_else(tmp_path: Path, content: Any) -> None:
     def open_it() -> None:
         state = load_state("resnet18", str(tmp_path))
         fingerprint(state)
-        build("resnet18", "grid", state)
+        build(FeatureMap("resnet18", "grid"), state)
 
     with pytest.raises(MilairError) as refused:
         open_it()
@@ -171,7 +191,7 @@ def test_fingerprints_are_of_content(tmp_path: Path) -> None:
     assert marks == [fingerprint(state)] * 2
     key = next(iter(state))
     assert fingerprint(state | {key: state[key] + 1e-3}) != marks[0]
-    assert fingerprint(None) == f"random-{backbones.RANDOM_SEED}"
+    assert fingerprint(None) == f"random-{zoo.RANDOM_SEED}"
 
 
 def test_the_fingerprint_of_half_precision_weights_and_of_trainable_ones() -> None:
@@ -213,7 +233,7 @@ def test_weights_from_torchvisions_cache(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     model = torchvision.models.get_model(name, weights=None).eval()
     torch.save(model.state_dict(), cache(tmp_path, name))
-    backbone = build(name, "grid", load_state(name, "imagenet"))
+    backbone = build(FeatureMap(name, "grid"), load_state(name, "imagenet"))
     ours, theirs = backbone.parameters(), model.parameters()
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=False))
 
@@ -221,7 +241,7 @@ def test_weights_from_torchvisions_cache(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_mnasnet_without_its_version_is_refused() -> None:
     state = dict(torchvision.models.mnasnet0_5(weights=None).state_dict())
     with pytest.raises(MilairError, match=r"these weights are not those of torchvision's mnasnet0_5 .*version"):
-        build("mnasnet0_5", "grid", state)
+        build(FeatureMap("mnasnet0_5", "grid"), state)
 
 
 def test_a_densenets_weights_under_the_names_of_torchvisions_own_file() -> None:
@@ -233,7 +253,10 @@ def test_a_densenets_weights_under_the_names_of_torchvisions_own_file() -> None:
         if "num_batches_tracked" not in key
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    assert torch.equal(build("densenet121", "grid", old)(pictures()), build("densenet121", "grid", state)(pictures()))
+    assert torch.equal(
+        build(FeatureMap("densenet121", "grid"), old)(pictures()),
+        build(FeatureMap("densenet121", "grid"), state)(pictures()),
+    )
 
 
 def test_an_inceptions_weights_with_and_without_its_side_exits() -> None:
@@ -241,7 +264,7 @@ def test_an_inceptions_weights_with_and_without_its_side_exits() -> None:
     state = torchvision.models.googlenet(weights=None, init_weights=False).state_dict()
     without = {key: value for key, value in state.items() if not key.startswith("aux")}
     assert len(without) < len(state)
-    one, other = (build("googlenet", "grid", weights).state_dict() for weights in (state, without))
+    one, other = (build(FeatureMap("googlenet", "grid"), weights).state_dict() for weights in (state, without))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -249,10 +272,10 @@ def test_an_inceptions_weights_with_and_without_its_side_exits() -> None:
 def test_however_weights_lie_in_a_file_a_backbone_holds_them_as_a_new_layer_would() -> None:
     """Their order in memory decides in which order a convolution adds up, and so its last digits."""
     model = torchvision.models.squeezenet1_1(weights=None)
-    plain = build("squeezenet1_1", "grid", model.state_dict())
+    plain = build(FeatureMap("squeezenet1_1", "grid"), model.state_dict())
     model.to(memory_format=torch.channels_last)
     model.double()
-    strange = build("squeezenet1_1", "grid", model.state_dict())
+    strange = build(FeatureMap("squeezenet1_1", "grid"), model.state_dict())
     for one, other in zip(plain.parameters(), strange.parameters(), strict=True):
         assert torch.equal(one, other)
         assert one.stride() == other.stride()

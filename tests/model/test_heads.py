@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from milair import ConvHead, LinearHead, Recipe
-from milair.model.heads import Heads, MaxOverMap, Size, build, size, training_bytes
+from milair import ConvHead, DenseHead, LinearHead, Recipe
+from milair.model.heads import Attention, BoxesOfCells, Heads, MaxOverMap, Size, document, size, training_bytes
 from milair.recipe import Head
 
 SHAPE = 6, 3, 4  # channels, rows, columns
-small_heads = st.lists(st.integers(1, 9), max_size=3).map(
+documents_heads = st.lists(st.integers(1, 9), max_size=3).map(
     lambda sizes: LinearHead("-".join(map(str, sizes)))
 ) | st.builds(ConvHead, blocks=st.integers(0, 3), filters=st.integers(1, 9))
 
@@ -43,7 +44,7 @@ def test_megabytes_are_four_bytes_a_parameter() -> None:
     assert Size(total=1024**2, trainable=0).megabytes == 4.0
 
 
-@given(small_heads, small_heads, st.integers(2, 7))
+@given(documents_heads, documents_heads, st.integers(2, 7))
 def test_any_head_gives_logits_and_boxes_in_shares(cls_head: Head, reg_head: Head, classes: int) -> None:
     heads = Heads(Recipe(cls_head=cls_head, reg_head=reg_head), SHAPE, classes)
     logits, boxes = heads(torch.randn(3, *SHAPE))
@@ -54,11 +55,45 @@ def test_any_head_gives_logits_and_boxes_in_shares(cls_head: Head, reg_head: Hea
     assert all(parameter.grad is not None for parameter in heads.parameters())
 
 
+@pytest.mark.parametrize(
+    "head", [DenseHead(4, 0), DenseHead(4, 1, 0.5), DenseHead(4, 2, cells=2), DenseHead(1, 0, cells=1)]
+)
+def test_a_dense_head_reads_any_map(head: DenseHead) -> None:
+    heads = Heads(Recipe(cls_head=head, reg_head=head), SHAPE, 5)
+    logits, boxes = heads(torch.randn(3, *SHAPE))
+    assert (logits.shape, boxes.shape) == ((3, 5), (3, 4))
+    assert (boxes[:, :2] < boxes[:, 2:]).all()
+    torch.autograd.backward(logits.sum() + boxes.prod(1).sum())
+    assert all(parameter.grad is not None for parameter in heads.parameters())
+
+
+def test_boxes_of_cells_against_a_slow_loop() -> None:
+    cells = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for picture, box in zip(cells, BoxesOfCells()(cells), strict=True):
+        total, mean = 0.0, [0.0] * 4
+        for row in range(3):
+            for column in range(4):
+                left, top, right, bottom = (1 / (1 + math.exp(-float(value))) for value in picture[:4, row, column])
+                x, y, weight = (column + 0.5) / 4, (row + 0.5) / 3, math.exp(float(picture[4, row, column]))
+                sides = (x - left, y - top, x + right, y + bottom)
+                mean = [so_far + weight * side for so_far, side in zip(mean, sides, strict=True)]
+                total += weight
+        assert box.tolist() == pytest.approx([value / total for value in mean])
+
+
+def test_attention_is_the_mean_where_all_weights_are_equal_and_one_cell_where_one_outweighs() -> None:
+    cells = torch.randn(2, 4, 3, 3)
+    cells[:, 3] = 7
+    assert torch.allclose(Attention()(cells), cells[:, :3].mean((2, 3)), atol=1e-6)
+    cells[:, 3, 1, 2] = 1000
+    assert torch.equal(Attention()(cells), cells[:, :3, 1, 2])
+
+
 @settings(max_examples=20)
-@given(small_heads, st.integers(1, 7))
-def test_parameters_against_their_closed_form(head: Head, outputs: int) -> None:
+@given(documents_heads, st.integers(1, 7))
+def test_parameters_against_their_closed_form(head: LinearHead | ConvHead, outputs: int) -> None:
     channels, rows, columns = SHAPE
-    count = sum(parameter.numel() for parameter in build(head, SHAPE, outputs).parameters())
+    count = sum(parameter.numel() for parameter in document(head, SHAPE, outputs).parameters())
     if isinstance(head, ConvHead):
         widths = [channels, *[head.filters] * head.blocks]
         hidden = sum(9 * a * b + 3 * b for a, b in pairwise(widths))
@@ -69,14 +104,14 @@ def test_parameters_against_their_closed_form(head: Head, outputs: int) -> None:
 
 
 def test_layers_come_in_the_documents_order() -> None:
-    linear = [type(layer) for layer in build(LinearHead("8-4"), SHAPE, 6)]
+    linear = [type(layer) for layer in document(LinearHead("8-4"), SHAPE, 6)]
     block = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
     assert linear == [nn.Flatten, nn.Dropout, *block, *block, nn.Linear]
-    conv = [type(layer) for layer in build(ConvHead(2, 8), SHAPE, 6)]
+    conv = [type(layer) for layer in document(ConvHead(2, 8), SHAPE, 6)]
     block = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
     assert conv == [*block, *block, nn.Conv2d, MaxOverMap]
-    assert [type(layer) for layer in build(ConvHead(0), SHAPE, 6)] == [nn.Conv2d, MaxOverMap]
-    assert [type(layer) for layer in build(LinearHead(""), SHAPE, 6)] == [nn.Flatten, nn.Dropout, nn.Linear]
+    assert [type(layer) for layer in document(ConvHead(0), SHAPE, 6)] == [nn.Conv2d, MaxOverMap]
+    assert [type(layer) for layer in document(LinearHead(""), SHAPE, 6)] == [nn.Flatten, nn.Dropout, nn.Linear]
 
 
 @pytest.mark.parametrize("reg_head", [LinearHead(""), LinearHead("64-32"), ConvHead(0), ConvHead(1, 16)])
@@ -90,7 +125,7 @@ def test_the_first_boxes_are_the_right_way_round_and_about_the_centre(reg_head: 
 
 
 def test_a_head_of_zero_blocks_is_a_projection_and_a_max() -> None:
-    head = build(ConvHead(0), SHAPE, 4)
+    head = document(ConvHead(0), SHAPE, 4)
     features = torch.randn(2, *SHAPE)
     projection = head[0]
     assert isinstance(projection, nn.Conv2d)

@@ -113,7 +113,7 @@ def test_spaces_import_the_files_beside_them(tmp_path: Path) -> None:
 def test_first_holds_recipes_and_sections_functions(tmp_path: Path, line: str) -> None:
     text = f'"""What?"""\nfrom milair import Recipe\nBASELINE = Recipe()\n{line}\ndef space(trial): return BASELINE\n'
     (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(MilairError, match=r"mine\.py: .*FIRST holds \w*ecipes, SECTIONS functions"):
+    with pytest.raises(MilairError, match=r"mine\.py: .*FIRST and REFERENCES hold Recipes, SECTIONS functions"):
         space.load("mine", tmp_path)
 
 

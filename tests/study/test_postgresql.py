@@ -105,6 +105,23 @@ def test_a_search_whose_connection_is_cut_tells_nothing_and_the_next_one_finishe
 
 
 @pytest.mark.faults
+def test_a_server_that_hangs_holds_no_signal_up(place: Place, server: Server) -> None:
+    with place.search(*TWO, *LONG, "--trials", "1000") as search:
+        assert until(lambda: a_trial_is_finished_and_another_runs(place) or search.over)
+        with server.hanging():
+            time.sleep(1)  # the search waits for an answer by now
+            search.process.send_signal(signal.SIGTERM)
+            assert search.end(5) == 143
+            assert search.workers() == []
+    assert search.errors == "milair: interrupted\n"
+    before = place.finished()
+    with place.search(*TWO, *LONG, "--trials", str(len(before) + 2)) as search:
+        assert search.end() == 0, search.errors
+    assert before.items() <= place.finished().items()
+    assert_whole(place.trials(), len(before) + 2)
+
+
+@pytest.mark.faults
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seconds", [0, 1, 5])
 def test_a_server_that_restarts_in_the_middle_of_a_search_loses_no_trial(

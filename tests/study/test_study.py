@@ -110,6 +110,22 @@ def test_no_two_trials_train_one_recipe_with_one_seed(tmp_path: Path) -> None:
     assert [prepare(trial).seed for trial in reversed(trials)] == [34, 35, 33, 34, 32]  # each keeps its own
 
 
+def older(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as it was stored before there were schedules and second looks."""
+    return {name: value for name, value in recipe.items() if name not in ("schedule", "ema", "looks")}
+
+
+def test_what_an_older_version_trained_is_drawn_again_with_the_next_seed(tmp_path: Path) -> None:
+    make(tmp_path)
+    prepare = tiny_objective(tmp_path).prepare
+    plain = optuna.create_study(direction="maximize")
+    for _ in range(2):
+        plain.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5})
+    first, again = plain.ask(), plain.ask()
+    first.set_user_attr("recipe", older(prepare(first).to_json()))
+    assert prepare(again).seed == 33
+
+
 class _Always(optuna.pruners.BasePruner):
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:  # noqa: ARG002
         return True
@@ -339,6 +355,15 @@ def test_a_training_that_comes_back_from_a_copy_is_no_second_seed(tmp_path: Path
     new, _ = taken(tmp_path, old)
     assert take_over(tmp_path, old, new) == (0, [])
     assert len(old.trials) == 3
+
+
+def test_a_training_of_an_older_version_is_no_second_seed(tmp_path: Path, old: optuna.Study) -> None:
+    new = optuna.create_study(study_name="new", storage=storage.of(old), direction="maximize")
+    session(tmp_path).store(new)
+    for trial in old.trials:
+        trial.user_attrs["recipe"] = older(trial.user_attrs["recipe"])
+        new.add_trial(trial)
+    assert take_over(tmp_path, new, old) == (0, [])
 
 
 def test_a_space_that_asks_for_the_seed_takes_trials_over_by_theirs(tmp_path: Path, old: optuna.Study) -> None:

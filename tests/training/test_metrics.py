@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from strategies import share_boxes
 from torchvision.ops import box_iou
 
+from milair import Recipe
 from milair.frames.frame import Frame, Split
 from milair.training.chance import chance_baseline
 from milair.training.losses import weighted
@@ -71,17 +72,20 @@ def test_per_image_and_loss_against_their_closed_form() -> None:
     entropies = [math.log(math.e**2 + 2) - 2, math.log(1 + math.e + math.e**3) - 1]
     rows = per_image(logits, boxes, labels, targets)
     assert rows.flatten().tolist() == pytest.approx([entropies[0], 0.5, 1, entropies[1], 1, 0], abs=3e-6)
-    for alpha in (0, 0.3, 1):
+    for alpha in (0.0, 0.3, 1.0):
         expected = (1 - alpha) * sum(entropies) / 2 + alpha * 0.25
-        assert weighted(rows[:, 0], rows[:, 1], alpha).item() == pytest.approx(expected, abs=3e-6)
+        assert weighted(Recipe(alpha=alpha), logits, boxes, labels, targets).item() == pytest.approx(expected, abs=3e-6)
 
 
 @given(st.integers(1, 40), st.floats(0, 1))
 def test_the_mean_over_images_is_the_loss(count: int, alpha: float) -> None:
-    rows = torch.rand(count, 3, generator=torch.Generator().manual_seed(count)) * torch.tensor([4.0, 1.0, 1.0])
-    rows[:, 2] = rows[:, 2].round()
+    generator = torch.Generator().manual_seed(count)
+    logits, labels = torch.randn(count, 3, generator=generator), torch.arange(count) % 3
+    boxes, targets = torch.rand(2, count, 4, generator=generator)
+    rows = per_image(logits, boxes, labels, targets)
     metrics = mean(rows, alpha)
-    assert metrics.loss == pytest.approx(weighted(rows[:, 0], rows[:, 1], alpha).item(), abs=1e-5)
+    loss = weighted(Recipe(alpha=alpha), logits, boxes, labels, targets).item()
+    assert metrics.loss == pytest.approx(loss, abs=1e-5)
     assert metrics.loss == pytest.approx((1 - alpha) * metrics.cls_loss + alpha * metrics.reg_loss)
     assert metrics.reg_loss == 1 - metrics.iou
     assert metrics.accuracy * count == pytest.approx(rows[:, 2].sum().item())

@@ -9,57 +9,21 @@ from itertools import islice
 
 import pytest
 import torch
+from banks import CPU, RECIPE, SHAPE, bank, contrary, part, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from milair import ConvHead, LinearHead, Recipe
+from milair import ConvHead, LinearHead
 from milair.errors import MilairError
 from milair.features.bank import Bank, Part
 from milair.model.heads import Heads
 from milair.training import metrics
-from milair.training.train import _batches, evaluate, new_heads, train
+from milair.training.outputs import evaluate
+from milair.training.train import draw, new_heads, train
 from milair.training.values import Epoch, Metrics
 
-CPU = torch.device("cpu")
-SHAPE = 6, 3, 3
-RECIPE = Recipe(
-    cls_head=LinearHead("8"), reg_head=ConvHead(1, 8), augmentations=2, batch_size=8, epochs=4, learning_rate=0.01
-)
 PLAIN = replace(RECIPE, cls_head=ConvHead(0), reg_head=ConvHead(0))  # no BatchNorm, no dropout: batches do not matter
-
-
-def part(count: int, views: int, seed: int, noise: float = 0.3) -> Part:
-    """Pictures of three classes; a class is told by its channel, and each has its own box."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 3
-    features = noise * torch.randn(views + 1, count, *SHAPE, generator=generator)
-    features[:, torch.arange(count), labels] += 2
-    boxes = torch.tensor([[0.1, 0.1, 0.4, 0.5], [0.3, 0.2, 0.9, 0.8], [0.5, 0.5, 0.9, 0.9]])[labels]
-    return Part(
-        rows=features.flatten(0, 1),
-        index=torch.arange((views + 1) * count).view(views + 1, count),
-        boxes=boxes.expand(views + 1, -1, -1),
-        seen=torch.ones(views + 1, count, dtype=torch.bool),
-        labels=labels,
-    )
-
-
-def bank(count: int = 21, views: int = 4) -> Bank:
-    return Bank(
-        train=part(count, views, 0),
-        val=part(9, 0, 1),
-        classes=("a", "b", "c"),
-        mean=(0.0,) * 3,
-        std=(1.0,) * 3,
-        weights="none",
-        computed=0,
-        megabytes=0.0,
-    )
-
-
-def weights(heads: Heads) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in heads.state_dict().items()}
 
 
 def numbers(epoch: Epoch) -> tuple[int, int, Metrics, Metrics, Metrics, int]:
@@ -67,8 +31,8 @@ def numbers(epoch: Epoch) -> tuple[int, int, Metrics, Metrics, Metrics, int]:
 
 
 def test_the_same_seed_gives_the_same_epochs_bit_for_bit() -> None:
-    first, second = (new_heads(RECIPE, bank(), CPU) for _ in range(2))
-    epochs = [[numbers(epoch) for epoch in train(RECIPE, bank(), CPU, heads)] for heads in (first, second)]
+    (first,), (second,) = looks = [new_heads(RECIPE, bank(), CPU) for _ in range(2)]
+    epochs = [[numbers(epoch) for epoch in train(RECIPE, bank(), CPU, heads)] for heads in looks]
     assert epochs[0] == epochs[1] == [numbers(epoch) for epoch in train(RECIPE, bank(), CPU)]
     theirs = weights(second)
     assert all(torch.equal(value, theirs[name]) for name, value in weights(first).items())
@@ -138,7 +102,7 @@ def test_an_epoch_sees_each_picture_in_so_many_different_views(
     data: st.DataObject, count: int, views: int, batch_size: int
 ) -> None:
     augmentations = data.draw(st.integers(1, views))
-    batches = list(_batches(part(count, views, 0), augmentations, batch_size))
+    batches = list(draw(part(count, views, 0), augmentations, batch_size))
     drawn = [pair for batch in batches for pair in zip(*(indices.tolist() for indices in batch), strict=True)]
     assert len(set(drawn)) == len(drawn) == count * augmentations
     assert Counter(picture for _, picture in drawn) == dict.fromkeys(range(count), augmentations)
@@ -151,7 +115,7 @@ def test_an_epoch_sees_each_picture_in_so_many_different_views(
 
 def test_epochs_draw_all_views_equally_often_and_in_an_order_of_their_own() -> None:
     torch.manual_seed(0)
-    epochs = [torch.cat([torch.stack(batch) for batch in _batches(part(20, 5, 0), 2, 8)], 1) for _ in range(200)]
+    epochs = [torch.cat([torch.stack(batch) for batch in draw(part(20, 5, 0), 2, 8)], 1) for _ in range(200)]
     assert not torch.equal(epochs[0], epochs[1])
     views = Counter(torch.cat(epochs, 1)[0].tolist())
     assert all(abs(views[view] / (200 * 20 * 2) - 1 / 5) < 0.02 for view in range(1, 6))
@@ -165,7 +129,7 @@ def test_a_view_that_hides_the_object_is_replaced_by_the_plain_picture() -> None
     seen[2, 4] = seen[1, 7] = seen[3, 7] = False
     drawn = [
         pair
-        for batch in _batches(replace(whole, seen=seen), 3, 8)
+        for batch in draw(replace(whole, seen=seen), 3, 8)
         for pair in zip(*(indices.tolist() for indices in batch), strict=True)
     ]
     expected = Counter({(view, picture): 1 for view in (1, 2, 3) for picture in range(10)})
@@ -175,15 +139,9 @@ def test_a_view_that_hides_the_object_is_replaced_by_the_plain_picture() -> None
 
 
 def test_a_last_batch_of_one_joins_the_one_before_for_batchnorms_sake() -> None:
-    sizes = [len(pictures) for _, pictures in _batches(part(9, 1, 0), 1, 4)]
+    sizes = [len(pictures) for _, pictures in draw(part(9, 1, 0), 1, 4)]
     assert sizes == [4, 5]
     list(train(replace(RECIPE, augmentations=1, batch_size=4, epochs=1), bank(count=9, views=1), CPU))
-
-
-def contrary() -> Bank:
-    """Judged by wrong labels, so that learning makes the validation loss rise."""
-    made = bank()
-    return replace(made, val=replace(made.val, labels=(made.val.labels + 1) % 3))
 
 
 @pytest.mark.parametrize("patience", [1, 3])
@@ -210,8 +168,8 @@ def test_best_is_validation_at_the_lowest_loss_so_far(data: Bank) -> None:
 def test_gradients_are_clipped_to_norm_1() -> None:
     steep = bank()
     steep = replace(steep, train=replace(steep.train, rows=steep.train.rows * 1000))
-    heads = new_heads(PLAIN, steep, CPU)
-    for epoch in train(PLAIN, steep, CPU, heads):
+    (heads,) = looks = new_heads(PLAIN, steep, CPU)
+    for epoch in train(PLAIN, steep, CPU, looks):
         gradients = [parameter.grad for parameter in heads.parameters() if parameter.grad is not None]
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm().item()
         if epoch.number == 1:
@@ -231,8 +189,8 @@ def test_training_metrics_are_weighed_by_image(batch_size: int) -> None:
     data = bank(count=7, views=3)
     data = replace(data, train=part(7, 3, 0, noise=2.0))
     recipe = replace(PLAIN, augmentations=3, batch_size=batch_size, learning_rate=1e-12, weight_decay=0, epochs=1)
-    heads = new_heads(recipe, data, CPU)
-    (epoch,) = train(recipe, data, CPU, heads)
+    (heads,) = looks = new_heads(recipe, data, CPU)
+    (epoch,) = train(recipe, data, CPU, looks)
     expected = metrics.mean(torch.cat([rows(heads, data.train, view) for view in (1, 2, 3)]), recipe.alpha)
     for name, value in expected.to_json().items():
         assert epoch.train.to_json()[name] == pytest.approx(value, abs=1e-6), name
@@ -260,8 +218,8 @@ def test_evaluation_is_of_plain_pictures_without_dropout_and_changes_nothing() -
 
 def test_validation_metrics_are_those_of_the_live_heads() -> None:
     data = bank()
-    heads = new_heads(RECIPE, data, CPU)
-    for epoch in islice(train(RECIPE, data, CPU, heads), 3):
+    (heads,) = looks = new_heads(RECIPE, data, CPU)
+    for epoch in islice(train(RECIPE, data, CPU, looks), 3):
         outputs = evaluate(heads, data.val)
         assert outputs.metrics(data.val, RECIPE.alpha) == epoch.val
         assert epoch.outputs == (outputs.rows() if epoch.improved else None)

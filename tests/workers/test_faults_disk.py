@@ -12,8 +12,7 @@ from tiny import SPACE, search
 from milair.errors import MilairError, OutsideError
 from milair.features.bank import open_bank
 from milair.frames.frame import Split
-from milair.model import backbones
-from milair.model import detector as checkpoint
+from milair.model import backbones, checkpoint
 from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
@@ -117,7 +116,7 @@ def test_a_study_whose_database_has_no_room_goes_on_once_there_is_some(
 def test_an_old_checkpoint_stays_whole_where_a_new_one_has_no_room(tmp_path: Path) -> None:
     def detector(seed: int) -> Detector:
         torch.manual_seed(seed)
-        backbone = backbones.build(RECIPE.backbone, RECIPE.pooling)
+        backbone = backbones.build(RECIPE.feature_map)
         return Detector(Preprocessing(RECIPE.size), backbone, Heads(RECIPE, (512, 7, 7), 2), RECIPE, "ab").eval()
 
     picture = torch.zeros(1, 3, 48, 64, dtype=torch.uint8)

@@ -3,17 +3,18 @@
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from faults import SEED, STUDY, Place, Search, assert_one_line, assert_whole, gone, until
-from optuna.trial import FrozenTrial
 
 from milair.study import lock
 
@@ -37,7 +38,8 @@ def running(place: Place) -> Iterator[Search]:
 
 def both_train(place: Place, search: Search) -> bool:
     trials = [trial for trial in place.trials() if trial.state.name == "RUNNING"]
-    return len(trials) == len(search.workers()) == 2 and all("weights" in trial.user_attrs for trial in trials)
+    both = len(trials) == len(search.workers()) == 2 and all("weights" in trial.user_attrs for trial in trials)
+    return both and "\nbank " in search.output  # else they may be those of a search that was killed
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,93 @@ def test_a_signal_ends_a_search_within_five_seconds(place: Place, sent: signal.S
         assert search.errors == "milair: interrupted\n"
         assert "goes on where this one stopped" in search.output
     assert place.states()["RUNNING"] == 0
+
+
+# A search that is interrupted each time that its database commits, once there is a trial in hand.
+COMMITTED = """
+import os, signal, sys
+from sqlalchemy import Engine, event
+from milair.console.command import leave
+from milair.search import main
+from milair.study.objective import Objective
+prepare = Objective.prepare
+
+def prepared(self, trial):
+    event.listen(Engine, "commit", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    return prepare(self, trial)
+
+Objective.prepare = prepared
+leave(main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_inside_a_transaction_waits_for_its_end(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    command = [sys.executable, "-c", COMMITTED, *place.options, *LENGTH, "--trials", "4"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 143
+    assert done.stderr == "milair: interrupted\n"
+    assert "goes on where this one stopped" in done.stdout
+    assert place.states()["WAITING"] == sum(place.states().values()) > 0
+
+
+@contextmanager
+def locked(place: Place) -> Iterator[None]:
+    """A block in which another program holds the lock of the database."""
+    path = place.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_a_database_that_is_locked_holds_no_signal_up(place: Place) -> None:
+    with running(place) as search:
+        with locked(place):
+            time.sleep(1)  # the search has more to write by now
+            search.process.send_signal(signal.SIGTERM)
+            assert search.end(5) == 143
+            assert search.workers() == []
+        assert search.errors == "milair: interrupted\n"
+        assert "goes on where this one stopped" not in search.output
+    with place.search(*LENGTH, "--trials", "0") as search:  # what the database did not let it do, the next start does
+        assert search.end() == 0
+        assert "back in the queue from a search that died: trial " in search.output
+    assert place.states()["RUNNING"] == 0
+
+
+# A notebook, whose handler of Ctrl-C is Python's own: the search in a cell is interrupted, and the cell runs again.
+CELL = """
+import os, signal, sys
+from pathlib import Path
+from milair import api
+from milair.study.searching import Search
+signal.signal(signal.SIGINT, signal.default_int_handler)
+step = Search._step
+
+def interrupted(self, *told):
+    Search._step = step
+    os.kill(os.getpid(), signal.SIGINT)
+    return step(self, *told)
+
+Search._step = interrupted
+folder = Path(sys.argv[1])
+places = {"data": folder / "frames"} | {name: folder / name for name in ("spaces", "studies", "bank")}
+try:
+    api.search("tiny", views=2, trials=2, devices="cpu", **places)
+except KeyboardInterrupt:
+    print("interrupted")
+print(api.search("tiny", views=2, trials=2, devices="cpu", **places).end)
+"""
+
+
+def test_an_interrupted_cell_of_a_notebook_runs_again(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    done = subprocess.run([sys.executable, "-c", CELL, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "goes on where this one stopped\ninterrupted\n" in done.stdout
+    assert "back in the queue from a search that died" not in done.stdout
+    assert done.stdout.endswith("\ngoal\n")
+    assert_whole(place.trials(), 2)
 
 
 @pytest.mark.faults
@@ -255,15 +344,18 @@ def test_a_search_goes_on_when_a_worker_is_killed(place: Place) -> None:
 
 def kill_who_trains(place: Place, search: Search, numbers: Container[int], times: int) -> None:
     """As a recipe does that its worker does not survive. The search has one worker."""
+    killed: set[datetime | None] = set()
+
+    def begun() -> set[datetime | None]:
+        """When the trial in hand began; nothing if it is the one whose worker was killed last."""
+        running = (trial for trial in place.trials() if trial.state.name == "RUNNING" and trial.number in numbers)
+        return {trial.datetime_start for trial in running} - killed
+
     for _ in range(times):
-        assert until(lambda: any(runs(trial, numbers) for trial in place.trials()) or search.over)
+        assert until(lambda: begun() or search.over)
+        killed |= begun()
         for worker in search.workers():
             worker.kill()
-        assert until(lambda: search.workers() or search.over)
-
-
-def runs(trial: FrozenTrial, numbers: Container[int]) -> bool:
-    return trial.state.name == "RUNNING" and trial.number in numbers
 
 
 @pytest.mark.faults

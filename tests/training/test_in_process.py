@@ -1,0 +1,40 @@
+"""A trainer in this process: which recipes share the bank that it holds open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from milair import Recipe
+from milair.frames.frame import Split
+from milair.training.in_process import Trainer
+from milair.training.values import Inputs
+
+RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=1)
+
+
+@pytest.fixture
+def trainer(small_split: Split, tmp_path: Path) -> Trainer:
+    frames = small_split.train + small_split.val
+    return Trainer(Inputs(small_split, frames, ("a", "b"), 1, "nowhere", tmp_path, 1.0), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("other", "shape"),
+    [
+        (replace(RECIPE, grid="3x2"), (512, 2, 3)),
+        (replace(RECIPE, stages=2), (768, 7, 7)),
+        (replace(RECIPE, pooling="global"), (512, 1, 1)),
+    ],
+)
+def test_a_recipe_with_other_features_opens_another_bank_as_large_as_is_said(
+    trainer: Trainer, other: Recipe, shape: tuple[int, ...]
+) -> None:
+    assert trainer.bank(RECIPE).shape == (512, 7, 7)
+    assert trainer.bank(replace(RECIPE, alpha=0.1)) is trainer.bank(RECIPE)
+    opened = trainer.bank(other)
+    assert opened.shape == shape
+    assert trainer.bank_bytes(other) == 28 * 4 * torch.Size(shape).numel() == round(opened.megabytes * 1e6)
