@@ -4,7 +4,8 @@
 
 Each pair of `grid` and `stages` has a bank of its own; docs/backbones.md says what these cost.
 
-To expect: measured in docs/beyond.md.
+To expect, on the competition's 189 frames with ImageNet weights: the baseline 0.795 to 0.826 over five seeds, 28 s each
+on one core of an AMD EPYC. docs/beyond.md has more. Chance baseline: 0.24.
 """
 
 from dataclasses import replace
