@@ -5,8 +5,8 @@
 The space for one's own frames. The document's best is trained first, as a reference, then the recipe from which this
 space goes on. What needs another bank is fixed, and may be set: `--set backbone=resnet50`, `--set crop_size=256`.
 
-To expect, on the competition's 189 frames with ImageNet weights: 0.78 to 0.83 with one look, 0.83 to 0.88 with two; half
-a minute to nine minutes a training on one core of an AMD EPYC. docs/beyond.md has more. Chance baseline: 0.24.
+To expect, on the competition's 189 frames with ImageNet weights: 0.78 to 0.83 with one look, 0.83 to 0.88 with two;
+half a minute to nine minutes a training on one core of an AMD EPYC. docs/beyond.md has more. Chance baseline: 0.24.
 """
 
 from dataclasses import replace

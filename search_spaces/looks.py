@@ -4,8 +4,8 @@
 
 Each `crop_size` has crops of its own in the bank.
 
-To expect, on the competition's 189 frames with ImageNet weights: 0.78 to 0.83 with one look, 0.83 to 0.88 with two; half
-a minute to nine minutes a training on one core of an AMD EPYC. docs/beyond.md has more. Chance baseline: 0.24.
+To expect, on the competition's 189 frames with ImageNet weights: 0.78 to 0.83 with one look, 0.83 to 0.88 with two;
+half a minute to nine minutes a training on one core of an AMD EPYC. docs/beyond.md has more. Chance baseline: 0.24.
 """
 
 from dataclasses import replace
