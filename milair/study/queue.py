@@ -1,10 +1,12 @@
 """Which trials wait, and in what order: a space's first recipes, trials again, trials of another study."""
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FixedTrial, TrialState
 
 from milair.errors import MilairError
@@ -68,9 +70,10 @@ def put_back(hold: Hold, dry_run: bool = False) -> list[int]:
     numbers = []
     for trial in hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.user_attrs.get(SEARCH) or "worker" in trial.user_attrs:  # an older milair signed by its workers
-            numbers.append(trial.number)
-            if not dry_run:
-                hold.put_back(trial)
+            with suppress(UpdateFinishedTrialError):  # a search that lost its lock may end it just now
+                if not dry_run:
+                    hold.put_back(trial)
+                numbers.append(trial.number)
     return numbers
 
 
