@@ -204,3 +204,21 @@ def test_trouble_outside_of_a_trial_ends_a_search_and_the_trial_waits(study: opt
     assert [(trial.state.name, trial.user_attrs["error"]) for trial in study.trials] == [("WAITING", "no room")]
     run(study, x)
     assert [(trial.state.name, trial.user_attrs["error"]) for trial in study.trials] == [("COMPLETE", None)]
+
+
+def test_a_trial_that_ends_while_it_is_put_back_stays_ended(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two searches do for a moment beside a lock file that somebody deleted."""
+    trial = study.ask()
+    trial.set_user_attr(lock.SEARCH, "another")
+    back = lock.Hold.put_back
+
+    def late(hold: lock.Hold, given: Any) -> None:
+        study.tell(given.number, 0.5)
+        back(hold, given)
+
+    monkeypatch.setattr(lock.Hold, "put_back", late)
+    with lock.held(study) as hold:
+        assert queue.put_back(hold) == []
+    assert [(one.state, one.value) for one in study.trials] == [(TrialState.COMPLETE, 0.5)]
