@@ -276,6 +276,10 @@ def describe(recipe_json: Mapping[str, Any], parameters: Mapping[str, Any]) -> s
     """What is particular about a trial: what its space varies, and the heads unless that is other things only."""
     recipe = Recipe.from_json(recipe_json)
     varied = {name: value for name, value in parameters.items() if "_head." not in name}
+    if not parameters:  # of a reference, which no space gives
+        varied = {name: value for name, value, _ in recipe.differences(Recipe(seed=recipe.seed)) if "_head" not in name}
     others = [f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in varied.items()]
-    heads = [f"cls {recipe.cls_head}", f"reg {recipe.reg_head}"] if len(varied) < len(parameters) or not varied else []
+    heads = (
+        [f"cls {recipe.cls_head}", f"reg {recipe.reg_head}"] if len(varied) < len(parameters) or not parameters else []
+    )
     return ", ".join([*heads, *others])

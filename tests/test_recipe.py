@@ -290,3 +290,5 @@ def test_what_is_particular_about_a_trial() -> None:
     assert describe(recipe, {"backbone": "squeezenet1_0", "alpha": 0.123456}) == "backbone squeezenet1_0, alpha 0.1235"
     assert describe(recipe, {"cls_head.blocks": 1, "alpha": 0.5}) == "cls conv 1×256, reg conv 4×256, alpha 0.5"
     assert describe(recipe, {}) == "cls conv 1×256, reg conv 4×256"
+    reference = Recipe(looks=2, schedule="cosine", seed=33).to_json()
+    assert describe(reference, {}) == "cls conv 1×256, reg conv 4×256, schedule cosine, looks 2"

@@ -11,10 +11,9 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from milair.errors import MilairError
-from milair.model import backbones, checkpoint, zoo
+from milair.model import backbones, checkpoint
 from milair.model.backbones import Backbone
 from milair.model.detector import Detector, Ensemble
-from milair.model.preprocessing import Preprocessing
 from milair.recipe import Recipe
 from milair.study.session import Session
 from milair.training import devices
@@ -129,8 +128,10 @@ class Retraining:
         assert state is not None  # the first epoch always improves
         heads.load_state_dict(state)
         first, *second = looks
-        preprocessing = Preprocessing(recipe.size, bank.mean, bank.std)
-        model = Detector(preprocessing, self._backbone(recipe), first, recipe, bank.classes, *second)
+        assert bank.extract is not None
+        preprocessing, backbone = bank.extract.preprocessing, bank.extract.backbone
+        backbone = self.backbones.setdefault((recipe.feature_map, recipe.weights), backbone)
+        model = Detector(preprocessing, backbone, first, recipe, bank.classes, *second)
         metrics = None if self.everything else kept.best
         own = not self.everything and recipe == Recipe.from_json(stored["recipe"])
         checkpoint.save(folder, model, self._about(metrics) | {"trial": trial.number, "epoch": kept.number})
@@ -164,14 +165,6 @@ class Retraining:
         best = max(metrics, key=lambda mirrored: metrics[mirrored].score) if metrics else flip
         checkpoint.save(folder, Ensemble(models, best), self._about(metrics.get(best)))
         return Combined(len(models), best, metrics.get(best), metrics.get(not best), folder)
-
-    def _backbone(self, recipe: Recipe) -> Backbone:
-        key = recipe.feature_map, recipe.weights
-        if key not in self.backbones:
-            source = self.trainer.inputs.source
-            state = zoo.load_state(recipe.backbone, source) if recipe.weights == "pretrained" else None
-            self.backbones[key] = backbones.build(recipe.feature_map, state).to(self.trainer.device)
-        return self.backbones[key]
 
     def _about(self, metrics: Metrics | None) -> dict[str, Any]:
         """What a checkpoint says of where it comes from."""

@@ -21,7 +21,7 @@ from milair.model.preprocessing import opened
 from milair.recipe import Recipe
 from milair.training import devices
 from milair.training.latency import latency
-from milair.training.train import new_heads, train
+from milair.training.train import new_heads, refuse, train
 from milair.training.values import Hopeless, Inputs, News, Opened
 
 
@@ -38,6 +38,7 @@ class Trainer:
         """The bank, then the epochs; closing it ends the training.
 
         Hopeless if it cannot come to anything; out of memory is that too, and leaves the memory as it was."""
+        refuse(recipe)  # before features are computed for minutes
         try:
             needed, limit = self.memory_needed(recipe), devices.memory(self.device)
             if needed > limit:
@@ -86,7 +87,9 @@ class Trainer:
         return self._bank[1]
 
     def weights(self, recipe: Recipe) -> str:
-        """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available."""
+        """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available, or if it cannot
+        be trained."""
+        refuse(recipe)
         backbones.measure(recipe.feature_map, recipe.size)
         pretrained = recipe.weights == "pretrained"
         return zoo.fingerprint(zoo.load_state(recipe.backbone, self.inputs.source) if pretrained else None)

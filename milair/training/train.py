@@ -37,10 +37,9 @@ def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Head
     `heads` are `new_heads`, for those who want to have them after an epoch: as they were validated then.
     MilairError if the bank has too few views, or if there is a second look and no schedule.
     """
+    refuse(recipe)
     if recipe.augmentations > bank.train.views:
         raise MilairError(f"an epoch of {recipe.augmentations} views cannot be drawn from a bank of {bank.train.views}")
-    if recipe.looks > 1 and not recipe.scheduled:
-        raise MilairError(f"looks is {recipe.looks} and schedule is {recipe.schedule}; a second look needs a schedule")
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     first, *others = heads or new_heads(recipe, bank, device)
@@ -53,6 +52,12 @@ def train(recipe: Recipe, bank: Bank, device: torch.device, heads: Sequence[Head
                 outputs = cascade.evaluate_all()
                 epoch = replace(epoch, best=outputs.metrics(bank.val, recipe.alpha), outputs=outputs.rows())
             yield epoch
+
+
+def refuse(recipe: Recipe) -> None:
+    """MilairError if a recipe cannot be trained, whatever the bank."""
+    if recipe.looks > 1 and not recipe.scheduled:
+        raise MilairError(f"looks is {recipe.looks} and schedule is {recipe.schedule}; a second look needs a schedule")
 
 
 def _epochs(

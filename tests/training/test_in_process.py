@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from milair import Recipe
+from milair import MilairError, Recipe
 from milair.frames.frame import Split
 from milair.training.in_process import Trainer
 from milair.training.values import Inputs
@@ -38,3 +38,11 @@ def test_a_recipe_with_other_features_opens_another_bank_as_large_as_is_said(
     opened = trainer.bank(other)
     assert opened.shape == shape
     assert trainer.bank_bytes(other) == 28 * 4 * torch.Size(shape).numel() == round(opened.megabytes * 1e6)
+
+
+def test_a_second_look_without_a_schedule_is_refused_before_features_are_computed(tmp_path: Path) -> None:
+    trainer = Trainer(Inputs(Split((), ()), (), ("a",), 1, "nowhere", tmp_path / "banks", 1.0), torch.device("cpu"))
+    for refused in (trainer.weights, lambda recipe: next(trainer.train(recipe))):
+        with pytest.raises(MilairError, match="a second look needs a schedule"):
+            refused(Recipe(weights="random", looks=2))
+    assert not (tmp_path / "banks").exists()
