@@ -109,7 +109,7 @@ def search(
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
-    state = summary.summary(study, storages.shown(database.url), session.split, summary.waiting_for(session))
+    state = summary.summary(study, storages.shown(database.url), session, summary.waiting_for(session))
     return Result(study, session, end, state)
 
 
@@ -200,13 +200,15 @@ def retrain(
         raise UsageError("--unfreeze keeps what validation prefers, and --on all leaves nothing to validate on")
     console = console or Progress()
     session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
+    if unfreeze and len(session.splits()) > 1:
+        raise UsageError("--unfreeze keeps what validation frames prefer, and by folds each model has others")
     trials, name = results.pick(session.study, trial, top), session.study.study_name
     for chosen in trials:
         console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
     if session.settings.training != TRAINING:
         versions = f"({session.settings.training}, now {TRAINING})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
-    trainer = _trainer(session, devices, bank, bank_quota, everything=on == "all", progress=console.advance)
+    trainer = _trainer(session, devices, bank, bank_quota, progress=console.advance)
     run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
     models = []
     for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
@@ -287,9 +289,8 @@ def _trainer(
     bank: Path | None = None,
     quota: float = QUOTA,
     *,
-    everything: bool = False,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> "Trainer":
     from milair.training.in_process import Trainer
 
-    return Trainer(session.inputs(bank, quota, everything), places.open_device(device), progress)
+    return Trainer(session.inputs(bank, quota), places.open_device(device), progress)

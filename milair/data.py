@@ -38,10 +38,10 @@ def main(options: Namespace, console: Progress) -> None:
         good = f"{len(frames.labelled)} labelled frames and {len(frames.unlabelled)} without labels are good"
         raise MilairError(f"{options.folder}: {len(faults)} fault{'s' if len(faults) > 1 else ''}; {good}")
     kind = options.split or split.default_kind(frames.labelled)
-    halves = split.split(frames.labelled, kind)
-    print(split.describe(halves, split.identity(frames.labelled, kind)))
+    splits = split.splits(frames.labelled, kind)
+    print(split.describe(splits, split.identity(frames.labelled, kind)))
     if options.draw:
-        sheets = drawing.label_sheets(frames.labelled, options.draw) + drawing.duplicate_sheets(halves, options.draw)
+        sheets = drawing.label_sheets(frames.labelled, options.draw) + drawing.duplicate_sheets(splits[0], options.draw)
         print(f"drawn    {len(sheets)} sheets in {options.draw}")
 
 

@@ -1,6 +1,7 @@
 """`python -m milair.retrain`: train a trial of a study again, by the same code and seed, and keep the model."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from milair.console.command import Progress, command, leave
@@ -39,7 +40,7 @@ def arguments() -> ArgumentParser:
 @command(arguments)
 def main(options: Namespace, console: Progress) -> None:
     from milair import api
-    from milair.study.retraining import Retrained, spread
+    from milair.study.retraining import Combined, Retrained, spread
 
     if options.trial != "best" and not options.trial.isdecimal():
         raise UsageError(f"--trial {options.trial}: it must be 'best' or a number")
@@ -47,9 +48,11 @@ def main(options: Namespace, console: Progress) -> None:
     if options.trial != "best" and options.top > 1:
         raise UsageError(f"--trial {options.trial} is one trial; --top {options.top} takes the best ones")
     models = api.retrain(trial=None if options.trial == "best" else int(options.trial), console=console, **words)
-    alone = [model for model in models if isinstance(model, Retrained)]
-    if alone[0].difference is not None:
-        console.say(f"largest difference from the trial's own metrics: {alone[0].difference:.1e}")
+    differences = (model.difference for model in models if model.difference is not None)
+    if (difference := next(differences, None)) is not None:
+        console.say(f"largest difference from the trial's own metrics: {difference:.1e}")
+    by_folds = [model for model in models if isinstance(model, Combined) and model.members == model.folds]
+    alone: Sequence[Combined | Retrained] = by_folds or [model for model in models if isinstance(model, Retrained)]
     if len(alone) > 1 and options.on == "train":
         console.say(spread(alone))
 

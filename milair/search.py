@@ -77,7 +77,7 @@ def main(options: Namespace, console: Progress) -> None:
     if options.json:
         print(json.dumps(result.summary, indent=2))
     else:
-        console.say(summary.text(result.summary, options, result.session.split))
+        console.say(summary.text(result.summary, options, result.session))
 
 
 if __name__ == "__main__":

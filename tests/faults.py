@@ -162,11 +162,12 @@ class Place:
 
     def undisturbed(self, banks: Path, views: int = 2) -> dict[str, str]:
         """The files of all its banks, computed anew, in peace."""
-        trainer = self.trainer(banks, views)
+        objective = self.objective(banks, views)
+        trainer, session = objective.trainer, objective.session
         chosen = space.load("tiny", self.space.parent)
         sizes = chosen.dimensions().get("image_size", {"choices": [chosen.baseline.image_size]})["choices"]
         for size in sizes:
-            trainer.bank(chosen.baseline.override({"image_size": size}))
+            trainer.bank(session.training(chosen.baseline.override({"image_size": size})))
         return files(banks)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from milair import __version__
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.frames import KINDS, OBJECTS
+from milair.frames import FOLDS, KINDS, MOST_FOLDS, OBJECTS
 
 STUDIES = Path("studies")
 AUTO = "auto"
@@ -20,6 +20,15 @@ Option = tuple[tuple[str, ...], dict[str, Any]]
 def option(*names: str, **settings: Any) -> Option:
     """What argparse's `add_argument` takes: a value, so that several parsers may have it."""
     return names, settings
+
+
+def split_kind(text: str) -> str:
+    """A kind of split: one of KINDS, or folds:N. ArgumentTypeError if it is none."""
+    name, _, count = text.partition(":")
+    if text in KINDS or (name == FOLDS and count.isdecimal() and 2 <= int(count) <= MOST_FOLDS):
+        return text
+    kinds = ", ".join((*KINDS, f"{FOLDS}:N"))
+    raise ArgumentTypeError(f"there is no split '{text}'; there are {kinds} (N from 2 to {MOST_FOLDS})")
 
 
 STORES = (  # where studies and features are kept
@@ -36,8 +45,10 @@ FRAMES = (  # how they are read and split. What is left out is as in the study, 
     ),
     option(
         "--split",
-        choices=KINDS,
-        help=f"by class; by class with near-duplicates on one side; as the data say; "
+        type=split_kind,
+        metavar="KIND",
+        help=f"stratified: by class; grouped: with near-duplicates on one side as well; folds:N: N such halves, of "
+        f"which each is held back once; file: as the data say; "
         f"default: {KINDS[2]} if they say it, else {KINDS[0]}",
     ),
 )

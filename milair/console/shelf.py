@@ -16,7 +16,6 @@ from milair.console.progress import Progress
 from milair.console.table import table
 from milair.errors import MilairError, UsageError
 from milair.features import quota
-from milair.frames.frame import Split
 from milair.study import queue, results, session, storage, upkeep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -36,8 +35,8 @@ def list_studies(options: Namespace, console: Progress) -> None:
 def show(options: Namespace, console: Progress) -> None:
     """A study's settings as they are stored, a line each, what its space varies, and its summary."""
     study = _study(options)
-    settings, split = study.user_attrs.get(results.SETTINGS, {}), _split(study)
-    result = summary.summary(study, storage.shown(_url(options)), split)
+    settings, opened = study.user_attrs.get(results.SETTINGS, {}), _session(study)
+    result = summary.summary(study, storage.shown(_url(options)), opened)
     if options.json:
         print(json.dumps(result | {"settings": settings}, indent=2))
         return
@@ -50,7 +49,7 @@ def show(options: Namespace, console: Progress) -> None:
     console.say("\n".join(f"{name:<12} {text}" for name, text in lines.items()))
     if settings:
         console.say("\n".join(["dimensions", *summary.dimensions(settings["dimensions"])]))
-    console.say(summary.text(result, options, split))
+    console.say(summary.text(result, options, opened))
 
 
 def again(options: Namespace, console: Progress) -> None:
@@ -115,10 +114,10 @@ def _study(options: Namespace) -> optuna.Study:
     return storage.load_study(storage.open_storage(_url(options), create=False), options.name)
 
 
-def _split(study: optuna.Study) -> Split | None:
-    """The frames of a study, split; None if they are not where it had them, or others are."""
+def _session(study: optuna.Study) -> session.Session | None:
+    """A study with its frames; None if they are not where it had them, or others are."""
     with suppress(MilairError):
-        return session.open_session(None, study).split
+        return session.open_session(None, study)
     return None
 
 

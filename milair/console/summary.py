@@ -15,7 +15,6 @@ from milair import recipe
 from milair.console.options import place_options, program
 from milair.console.table import table
 from milair.frames import split as splits
-from milair.frames.frame import Split
 from milair.study import duration, limits, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
@@ -24,7 +23,7 @@ _TOP = 5
 
 
 def summary(
-    study: optuna.Study, location: str, split: Split | None, waiting_for: Sequence[dict[str, Any]] = ()
+    study: optuna.Study, location: str, session: Session | None, waiting_for: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """The state of a study as plain JSON; "chance_baseline" is None where its frames are gone."""
     trials, ranked = study.get_trials(deepcopy=False), results.ranked(study)
@@ -35,7 +34,7 @@ def summary(
         "goal": study.user_attrs.get(results.GOAL),
         "finished": len(results.finished(study)),
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
-        "chance_baseline": None if split is None else chance_baseline(split),
+        "chance_baseline": None if session is None else chance_baseline(session.splits()),
         "best": [
             {
                 "trial": trial.number,
@@ -69,7 +68,7 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
     fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
     lines = [
         session.frames.describe(),
-        splits.describe(session.split, settings.split),
+        splits.describe(session.splits(baseline.seed), settings.split),
         f"weights  {'random (seeded)' if baseline.weights == 'random' else f'pretrained ({settings.source})'}",
         f"devices  {', '.join(devices)}; threads for each: {threads}",
         *([f"fixed    {fixed}"] if fixed else []),
@@ -87,10 +86,10 @@ def waiting_for(session: Session) -> list[dict[str, Any]]:
     ]
 
 
-def text(result: Mapping[str, Any], options: Namespace, split: Split | None) -> RenderableType:
+def text(result: Mapping[str, Any], options: Namespace, session: Session | None) -> RenderableType:
     """A summary for people: the best trials beside the chance baseline, what went wrong, and what to run next.
 
-    By `options` the next commands find the study; they predict on the folder of the split's frames, if it is there."""
+    By `options` the next commands find the study; they predict on the folder of the frames, if it is there."""
     states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
     lines: list[RenderableType] = ["", f"{result['study']}: {states}"]
     if result["best"]:
@@ -124,18 +123,18 @@ def text(result: Mapping[str, Any], options: Namespace, split: Split | None) -> 
             recipes = f" ({row['recipes']} first recipe{'s' * (row['recipes'] > 1)})" * (row["recipes"] > 0)
             lines.append(f"  {row['backbone']:<18} {row['file']}{recipes}")
     if result["best"]:  # commands are not folded: they are to be copied as they stand
-        commands = (f"  {command}" for command in next_commands(result, options, split))
+        commands = (f"  {command}" for command in next_commands(result, options, session))
         lines += ["", "next", *(Text(command, no_wrap=True, overflow="ignore") for command in commands)]
     return Group(*lines)
 
 
-def next_commands(result: Mapping[str, Any], options: Namespace, split: Split | None) -> Iterator[str]:
+def next_commands(result: Mapping[str, Any], options: Namespace, session: Session | None) -> Iterator[str]:
     """Commands that work as they stand: train the best trial again, predict with it, look at the study."""
     python, study = program("python"), result["study"]
     yield shlex.join([python, "-m", "milair.retrain", "--study", study, *place_options(options)])
-    if split is not None:
+    if session is not None:
         model = model_folder(options.studies, study, result["best"][0]["trial"])
-        words = python, "-m", "milair.predict", model, split.val[0].path.parent, "--draw", model / "drawn"
+        words = python, "-m", "milair.predict", model, session.validation[0].path.parent, "--draw", model / "drawn"
         yield shlex.join(map(str, words))
     yield shlex.join([program("optuna-dashboard"), result["storage"]])
 

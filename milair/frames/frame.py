@@ -20,7 +20,7 @@ class Frame:
     picture: Picture
     label: str
     box: Box
-    part: str | None = None  # train or validation, if the data say so
+    part: str | None = None  # train or validation, or the number of its fold, if the data say so
     where: str = field(default="", compare=False)  # file and row of its label
 
     @property

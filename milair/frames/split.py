@@ -1,4 +1,4 @@
-"""Training and validation frames: as the document split its frames, by groups, or as the data say."""
+"""Training and validation frames: as the document split its frames, by groups, in folds, or as the data say."""
 
 import hashlib
 import math
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milair.errors import MilairError
-from milair.frames import KINDS, TRAIN, VALIDATION, duplicates
+from milair.frames import FOLDS, KINDS, TRAIN, VALIDATION, duplicates, folds
 from milair.frames.frame import Frame, Split, class_order
 from milair.frames.readers.tables import SPLIT
 
@@ -34,9 +34,24 @@ def split(frames: Sequence[Frame], kind: str = KINDS[0]) -> Split:
     return Split(tuple(train), tuple(val))
 
 
+def splits(frames: Sequence[Frame], kind: str, seed: int = 0) -> tuple[Split, ...]:
+    """The splits that a trial is trained on: one, or with "folds:5", or if the data bring folds, one a fold.
+
+    Each seed cuts folds of its own; the other kinds do not depend on it. MilairError as `split` and `folds.folds`."""
+    if kind.startswith(FOLDS):
+        return folds.folds(frames, int(kind.partition(":")[2]), seed)
+    return folds.stated(frames) if has_folds(frames, kind) else (split(frames, kind),)
+
+
+def has_folds(frames: Sequence[Frame], kind: str) -> bool:
+    """Whether a split of that kind has several halves to validate on."""
+    return kind.startswith(FOLDS) or (kind == "file" and _are_folds(frames))
+
+
 def default_kind(frames: Sequence[Frame]) -> str:
     """ "file" if the data bring a split, else "stratified"."""
-    return "file" if {TRAIN, VALIDATION} <= {frame.part for frame in frames} else KINDS[0]
+    brought = {TRAIN, VALIDATION} <= {frame.part for frame in frames} or _are_folds(frames)
+    return "file" if brought else KINDS[0]
 
 
 def identity(frames: Sequence[Frame], kind: str) -> dict[str, Any]:
@@ -44,22 +59,32 @@ def identity(frames: Sequence[Frame], kind: str) -> dict[str, Any]:
     if kind == "file":
         named = sorted(f"{frame.path.name}|{frame.part}" for frame in frames)
         return {"kind": kind, "fingerprint": hashlib.sha256("\n".join(named).encode()).hexdigest()[:16]}
+    if kind.startswith(FOLDS):
+        return {"kind": kind, "alike": duplicates.ALIKE}
     return {"share": SHARE, "seed": SEED} | ({"kind": kind, "alike": duplicates.ALIKE} if kind == "grouped" else {})
 
 
-def describe(halves: Split, stored: Mapping[str, Any]) -> str:
+def describe(cut: Sequence[Split], stored: Mapping[str, Any]) -> str:
     """A line for people, and a warning if validation frames look like training frames."""
-    seed = f", seed {stored['seed']}" if "seed" in stored else ""
-    line = (
-        f"split    {len(halves.train)} training frames, {len(halves.val)} validation frames "
-        f"({stored.get('kind', KINDS[0])}{seed})"
-    )
-    if alike := duplicates.across(halves):
+    halves, kind = cut[0], stored.get("kind", KINDS[0])
+    if len(cut) > 1:
+        sizes = [len(fold.val) for fold in cut]
+        line = f"split    {len(cut)} folds of {min(sizes)} to {max(sizes)} validation frames ({kind})"
+    else:
+        seed = f", seed {stored['seed']}" if "seed" in stored else ""
+        line = f"split    {len(halves.train)} training frames, {len(halves.val)} validation frames ({kind}{seed})"
+    if alike := sum(map(duplicates.across, cut)):
         line += (
-            f"\nwarning  {alike} of the {len(halves.val)} validation frames have a near-duplicate among the training "
-            "frames, which flatters scores; --split grouped keeps such frames on one side"
+            f"\nwarning  {alike} of the {sum(len(half.val) for half in cut)} validation frames have a near-duplicate "
+            "among the training frames, which flatters scores; --split grouped keeps such frames on one side"
         )
     return line
+
+
+def _are_folds(frames: Sequence[Frame]) -> bool:
+    """Whether the data say of every frame of which fold it is, and there are two at least."""
+    parts = {frame.part or "" for frame in frames}
+    return len(parts) > 1 and all(map(str.isdecimal, parts))
 
 
 def _stratified(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[Sequence[Frame], Sequence[Frame]]:
@@ -99,8 +124,8 @@ def _grouped(frames: Sequence[Frame], classes: Sequence[str]) -> tuple[Sequence[
 def _stated(frames: Sequence[Frame], _: Sequence[str]) -> tuple[Sequence[Frame], Sequence[Frame]]:
     if unstated := next((frame.path.name for frame in frames if frame.part not in (TRAIN, VALIDATION)), None):
         raise MilairError(
-            f"--split file: nothing says whether {unstated} is a training or a validation frame; labels may say so, "
-            f"or a {SPLIT} (filename,split) beside them"
+            f"--split file: nothing says whether {unstated} is a training or a validation frame, or of which fold; "
+            f"labels may say so, or a {SPLIT} (filename,split) beside them"
         )
     train, val = ([frame for frame in frames if frame.part == part] for part in (TRAIN, VALIDATION))
     if not train or not val:

@@ -24,17 +24,13 @@ from milair.training.noise import Estimate, Noise, Numbers
 class Evidence:
     """A study's complete trainings, by recipe; a recipe's trainings differ in their seeds only.
 
-    `session` is an opened study: its settings, frames, split, space and study. MilairError if no trial is complete."""
+    `session` is an opened study: its settings, frames, space and study. MilairError if no trial is complete."""
 
     level = 0.95  # of all intervals of a report
 
     def __init__(self, session: Any) -> None:
-        self.study, self.space, self.split, self.settings = (
-            session.study,
-            session.space,
-            session.split,
-            session.settings,
-        )
+        self.study, self.space, self.settings = session.study, session.space, session.settings
+        self.splits, self.validation = session.splits(), session.validation
         self.name: str = self.study.study_name
         self.classes: tuple[str, ...] = session.frames.classes
         self.finished, self.complete = results.finished(self.study), results.ranked(self.study)
@@ -91,8 +87,8 @@ class Evidence:
     def outcome(self, trial: FrozenTrial) -> Numbers:
         """Of each validation frame the predicted box's IoU, and 1 where the predicted class is right: [frames, 2]."""
         rows = torch.tensor(predictions(trial), dtype=torch.float64)
-        truth = torch.tensor([frame.box for frame in self.split.val], dtype=torch.float64)
-        labels = torch.tensor([self.classes.index(frame.label) for frame in self.split.val])
+        truth = torch.tensor([frame.box for frame in self.validation], dtype=torch.float64)
+        labels = torch.tensor([self.classes.index(frame.label) for frame in self.validation])
         return torch.stack([metrics.iou(rows[:, 2:], truth), (rows[:, 0] == labels).double()], dim=1).numpy()
 
     def less_best(self, other: "Evidence") -> Estimate | None:

@@ -49,7 +49,7 @@ def write(folder: Path, session: Any, against: Any = None) -> Path:
 
 
 def _head(evidence: Evidence) -> str:
-    best, split, noise = evidence.best, evidence.split, evidence.noise
+    best, noise = evidence.best, evidence.noise
     count, complete = len(evidence.finished), len(evidence.complete)
     span = (
         f" ({evidence.level:.0%} interval {noise.score(best, evidence.level).span})" if best in noise.outcomes else ""
@@ -63,15 +63,19 @@ def _head(evidence: Evidence) -> str:
     fixed = "".join(f", {name} {value}" for name, value in evidence.settings.overrides.items())
     devices = {(kept["name"], kept["threads"]) for kept in (trial.user_attrs["device"] for trial in evidence.complete)}
     listed = (f"{name} with {threads} thread{'s' * (threads > 1)}" for name, threads in sorted(devices))
+    first, *others = evidence.splits
+    halves = f"{len(first.train)} training and {len(first.val)} validation frames"
+    if others:
+        halves = f"{len(evidence.validation)} frames in {len(evidence.splits)} folds, each held back once"
     lines = [
         f"**{evidence.mean(best, 'score'):.4f}**{span} is the highest score: {evidence.what(best)}. "
         f"{ruled_out if known > 1 else ''}The recipe and its epoch were chosen on the validation frames: expect less "
         "on other frames.",
-        f"{chance.chance_baseline(split):.4f} is the chance baseline: the most frequent class and the mean box.",
-        f"One frame is {1 / len(split.val):.1%} of accuracy. {_spread(evidence)}",
+        f"{chance.chance_baseline(evidence.splits):.4f} is the chance baseline: the most frequent class and mean box.",
+        f"One frame is {1 / len(evidence.validation):.1%} of accuracy. {_spread(evidence)}",
         f"{count} trainings ({complete} complete, {count - complete} pruned) took {duration(evidence.seconds())} on "
         f"{' and '.join(listed)}.",
-        f"{len(split.train)} training and {len(split.val)} validation frames ({evidence.settings.split_kind} split), "
+        f"{halves} ({evidence.settings.split_kind} split), "
         f"{evidence.settings.views} views of each training picture{fixed}. milair {__version__}.",
     ]
     return "\n".join([f"# {evidence.name}\n", f"{evidence.space.question}\n", *(f"- {line}" for line in lines)])
@@ -174,7 +178,7 @@ def _batch_sizes(evidence: Evidence) -> str:
     trainings = pd.DataFrame(
         {
             "batch": recipe.batch_size,
-            "ms": 1000 * kept["seconds"] / (kept["epochs"] * recipe.augmentations * len(evidence.split.train)),
+            "ms": 1000 * kept["seconds"] / (kept["epochs"] * recipe.augmentations * len(evidence.splits[0].train)),
             "heads": heads.training_bytes(recipe, len(evidence.classes)) / 1e6,
             "ram": kept["memory"]["ram_MB"] / 1024,
             "vram": kept["memory"]["vram_MB"] / 1024,
@@ -209,7 +213,7 @@ def _frames(evidence: Evidence, folder: Path) -> str:
     order = outcome.mean(1).argsort(kind="stable").tolist()
     pictures = []
     for number in dict.fromkeys(order[round(place * (len(order) - 1) / (_FRAMES - 1))] for place in range(_FRAMES)):
-        frame, (label, probability, *box) = evidence.split.val[number], rows[number]
+        frame, (label, probability, *box) = evidence.validation[number], rows[number]
         path = f"frames/{number}.jpeg"  # names may be equal in two folders, or be no links
         plots.prediction(frame, (box[0], box[1], box[2], box[3]), folder / path)
         says = f"{evidence.classes[int(label)]} {probability:.0%}"

@@ -18,14 +18,15 @@ from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.study.limits import constraints, shown, within
 from milair.study.pruners import RUNG
-from milair.study.results import finite, recipe_of
+from milair.study.results import OUTPUTS, finite, recipe_of
 from milair.study.session import Session
-from milair.training.values import Epoch, Hopeless, News, Opened
+from milair.training.folds import Folds
+from milair.training.values import Epoch, Hopeless, News, Opened, Training
 
 REFERENCE = "reference"  # attribute of trials of a recipe that the space does not give: its JSON
 PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, what a space trains first
 
-Steps = Generator[Recipe, News | None, float]
+Steps = Generator[Training, News | None, float]
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ class Objective:
             raise MilairError("one objective trains one trial at a time: study.optimize(…, n_jobs=1)")
         try:
             steps = self.steps(trial)
-            for news in self.trainer.train(next(steps)):
-                steps.send(news)
-            steps.send(None)
+            training = next(steps)
+            while True:
+                for news in self.trainer.train(training):
+                    steps.send(news)
+                training = steps.send(None)
         except StopIteration as end:
             return float(end.value)
         except Hopeless as error:
@@ -56,38 +59,42 @@ class Objective:
             raise optuna.TrialPruned(str(error)) from None
         finally:
             self._busy.release()
-        raise AssertionError("a training that ended has a score")
 
     def steps(self, trial: BaseTrial) -> Steps:
-        """The trial step by step: yields the recipe to train, is sent what its training tells, and None at its end.
+        """The trial step by step: yields what to train, is sent what that training tells, and None at its end.
 
-        Returns the score. Raises TrialPruned or Hopeless as soon as that is what the trial comes to."""
+        So for each fold. Returns the score. Raises TrialPruned or Hopeless as soon as the trial comes to that."""
         recipe = self.prepare(trial)
         if "parameters" in self.session.settings.limits:
             from milair.model import heads  # torch, which a search does without
 
             self._limit(trial, parameters=heads.size(recipe, len(self.session.frames.classes)).total)
-        opened = yield recipe
-        assert isinstance(opened, Opened)
-        self._refuse_other_weights(trial, recipe, opened.weights)
-        self.writes()
-        trial.set_user_attr("weights", opened.weights)
-        trial.set_user_attr("ms", opened.ms)
-        self._limit(trial, ms=opened.ms)
-        epochs: list[Epoch] = []
+        folds, splits = Folds(recipe), self.session.splits(recipe.seed)
         before = max(_reported(trial), default=0)  # an interrupted run may not have been judged at that step
         end: Exception | None = None
-        while end is None and isinstance(news := (yield recipe), Epoch):
-            epochs.append(news)
-            if news.improved:
-                outputs = news.outputs
-            end = self._judge(trial, recipe, epochs, before)
+        for split in splits:
+            training, epochs = Training(recipe, split), folds.begin(split)
+            news = yield training
+            assert isinstance(news, Opened)
+            if split is splits[0]:
+                opened = news
+                self._opened(trial, recipe, opened)
+            while end is None and isinstance(news := (yield training), Epoch):
+                epochs.append(news)
+                end = self._diverged(news) or (None if len(splits) > 1 else self._judge(trial, recipe, epochs, before))
+            if len(splits) > 1:
+                if end is None:
+                    end = self._judge_fold(trial, folds, before, len(splits))
+                elif len(folds.epochs) > 1:
+                    folds.drop()
+            if end is not None:
+                break
         self.writes()
-        for name, value in _attributes(opened, epochs, outputs).items():
+        for name, value in self._attributes(opened, folds).items():
             trial.set_user_attr(name, value)
         if end is not None:
             raise end
-        return epochs[-1].score
+        return folds.metrics.score
 
     def prepare(self, trial: BaseTrial) -> Recipe:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
@@ -101,21 +108,50 @@ class Objective:
             trial.set_user_attr("note", f"drawn again: seed {recipe.seed}")
         return recipe
 
+    def _opened(self, trial: BaseTrial, recipe: Recipe, opened: Opened) -> None:
+        self._refuse_other_weights(trial, recipe, opened.weights)
+        self.writes()
+        trial.set_user_attr("weights", opened.weights)
+        trial.set_user_attr("ms", opened.ms)
+        self._limit(trial, ms=opened.ms)
+
     def _judge(self, trial: BaseTrial, recipe: Recipe, epochs: list[Epoch], before: int) -> Exception | None:
         """Report at a rung; what ends the trial, if anything does. Steps reported before an interruption stand."""
         epoch = epochs[-1]
-        if not (math.isfinite(epoch.train.loss) and math.isfinite(epoch.val.loss)):
-            return Hopeless(f"diverged: its loss is not a number from epoch {epoch.number} on")
         step = _step(recipe, epoch.number)
-        if step == _step(recipe, epoch.number - 1) or step < before:
+        if step == _step(recipe, epoch.number - 1):
             return None
+        through = recipe.scheduled and epoch.number == recipe.all_epochs  # nothing is left to save
+        return self._report(trial, epoch.score, step, before, through, f"after {epoch.passes} passes")
+
+    def _judge_fold(self, trial: BaseTrial, folds: Folds, before: int, count: int) -> Exception | None:
+        """Report when a fold has ended, by all frames so far; what ends the trial, if anything does."""
+        step = len(folds.epochs)
+        self.writes()
+        trial.set_user_attr(OUTPUTS, self._outputs(folds))  # for pruners, which compare frame by frame
+        return self._report(trial, folds.metrics.score, step, before, step == count, f"after {step} of {count} folds")
+
+    def _report(
+        self, trial: BaseTrial, score: float, step: int, before: int, through: bool, when: str
+    ) -> Exception | None:
         if step > before:
             self.writes()
-            trial.report(epoch.score, step)
-        through = recipe.scheduled and epoch.number == recipe.all_epochs  # nothing is left to save
-        if not through and not trial.user_attrs.get(PINNED) and trial.should_prune():
-            return optuna.TrialPruned(f"loses to others after {epoch.passes} passes")
+            trial.report(score, step)
+        if step >= before and not through and not trial.user_attrs.get(PINNED) and trial.should_prune():
+            return optuna.TrialPruned(f"loses to others {when}")
         return None
+
+    @staticmethod
+    def _diverged(epoch: Epoch) -> Exception | None:
+        if math.isfinite(epoch.train.loss) and math.isfinite(epoch.val.loss):
+            return None
+        return Hopeless(f"diverged: its loss is not a number from epoch {epoch.number} on")
+
+    def _outputs(self, folds: Folds) -> list[list[float | None]]:
+        """For each validation frame of the session; none where its fold is still to come."""
+        rows = folds.outputs
+        each = (rows.get(frame.path, []) for frame in self.session.validation)
+        return [[finite(value) for value in row] for row in each]
 
     def _limit(self, trial: BaseTrial, **values: float) -> None:
         """Hold values against the study's limits: Hopeless if one is over, unless the trial is pinned.
@@ -127,6 +163,25 @@ class Objective:
                 trial.set_constraint(name, over)
             if not within(trial) and not trial.user_attrs.get(PINNED):
                 raise Hopeless(f"not trained: over the limit {shown({name: limits[name]})}")
+
+    def _attributes(self, opened: Opened, folds: Folds) -> dict[str, Any]:
+        """What is kept with a trial."""
+        epochs = [epoch for fold in folds.epochs for epoch in fold]
+        curves = {part: [metrics.to_json() for metrics in row] for part, row in folds.curves.items()}
+        return {
+            **{name: finite(value) for name, value in folds.metrics.to_json().items()},
+            "epoch": folds.number,
+            "epochs": max(map(len, folds.epochs)),
+            **({"folds": len(folds.epochs)} if len(self.session.splits()) > 1 else {}),
+            "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
+            "parameters": opened.parameters,
+            "device": {"name": opened.device, "threads": opened.threads},
+            OUTPUTS: self._outputs(folds),
+            "memory": {"ram_MB": epochs[-1].memory[0], "vram_MB": epochs[-1].memory[1]},
+            "curves": {
+                p: {name: [finite(row[name]) for row in rows] for name in rows[0]} for p, rows in curves.items()
+            },
+        }
 
     @staticmethod
     def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, weights: str) -> None:
@@ -158,22 +213,3 @@ def _reported(trial: BaseTrial) -> list[int]:
     """Steps that an interrupted run of this very trial has reported already."""
     study = getattr(trial, "study", None)
     return [] if study is None else list(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-
-
-def _attributes(opened: Opened, epochs: list[Epoch], outputs: list[list[float]] | None) -> dict[str, Any]:
-    """What is kept with a trial."""
-    last, curves = epochs[-1], {}
-    for part in ("train", "val"):
-        metrics = [getattr(epoch, part).to_json() for epoch in epochs]
-        curves[part] = {name: [finite(row[name]) for row in metrics] for name in metrics[0]}
-    return {
-        **{name: finite(value) for name, value in last.best.to_json().items()},
-        "epoch": last.best_number,
-        "epochs": last.number,
-        "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
-        "parameters": opened.parameters,
-        "device": {"name": opened.device, "threads": opened.threads},
-        "answers": [[finite(value) for value in row] for row in outputs or ()],
-        "memory": {"ram_MB": last.memory[0], "vram_MB": last.memory[1]},
-        "curves": curves,
-    }

@@ -11,6 +11,7 @@ from milair.study.settings import Settings
 
 SETTINGS = "milair"  # the study attribute that holds its Settings
 GOAL = "goal"  # and the one that holds how many finished trials were asked for last
+OUTPUTS = "answers"  # and the trial attribute that holds a row of outputs for each validation frame
 EXHAUSTED = "exhausted"  # and whether nothing is left to draw
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 

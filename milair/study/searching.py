@@ -14,13 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from milair.errors import MilairError, OutsideError, what_failed
-from milair.recipe import Recipe
 from milair.study import storage
 from milair.study.lock import SEARCH, Hold
 from milair.study.objective import REFERENCE, Objective, Steps
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
-from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News, Opened, Told
+from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News, Opened, Told, Training
 
 DEATHS = 3  # workers that may die with a trial before it counts as failed
 FAILURES = 3  # in a row, end a search
@@ -32,7 +31,7 @@ class Pool(Protocol):
 
     @property
     def names(self) -> Sequence[str]: ...
-    def train(self, name: str, recipe: Recipe) -> None: ...
+    def train(self, name: str, training: Training) -> None: ...
     def stop(self, name: str) -> None: ...
     def listen(self) -> Iterator[tuple[str, Told]]: ...
 
@@ -61,8 +60,9 @@ class Hand:
     """A trial in hand: its worker trains it."""
 
     trial: optuna.Trial
-    recipe: Recipe
+    training: Training
     steps: Steps
+    epochs: int = 0  # of folds that have ended
 
 
 @dataclass
@@ -102,14 +102,17 @@ class Search:
                 return trial
             steps = self.objective.steps(trial)
             try:
-                recipe = next(steps)
+                training = next(steps)
             except Exception as error:
                 self._ended(trial, error, "")
                 continue
-            self.hands[idle[0]] = Hand(trial, recipe, steps)
-            self.busy.add(idle[0])
-            self.workers.train(idle[0], recipe)
+            self.hands[idle[0]] = Hand(trial, training, steps)
+            self._train(idle[0], training)
         return None
+
+    def _train(self, name: str, training: Training) -> None:
+        self.busy.add(name)
+        self.workers.train(name, training)
 
     def _draw(self) -> optuna.Trial | str | None:
         """The next trial, signed before it runs; else why there is none, or None while others run the last ones."""
@@ -157,6 +160,8 @@ class Search:
     def _hear(self, name: str, told: Told) -> bool:
         """What a worker tells; whether it goes on with its trial."""
         hand = self.hands.get(name)
+        if isinstance(told, Ended | Died):
+            self.busy.discard(name)
         if isinstance(told, Features):
             self.listener.advance(told.what, told.done, told.total, worker=name)
         elif isinstance(told, Died):
@@ -165,8 +170,6 @@ class Search:
                 self._bereaved(self.hands.pop(name).trial, name)
         elif hand is not None:  # else it was stopped, and tells what it has not heard of yet
             self._step(name, hand, told)
-        if isinstance(told, Ended | Died):
-            self.busy.discard(name)
         return name in self.hands
 
     def _step(self, name: str, hand: Hand, told: News | Ended) -> None:
@@ -175,7 +178,9 @@ class Search:
         try:
             if isinstance(told, Ended):
                 told.check()
-                hand.steps.send(None)
+                hand.training = hand.steps.send(None)  # of the next fold
+                hand.epochs += hand.training.recipe.all_epochs
+                self._train(name, hand.training)
             else:
                 hand.steps.send(told)
             return
@@ -226,8 +231,9 @@ class Search:
 
     def _show(self, name: str, hand: Hand, news: News | Ended) -> None:
         if isinstance(news, Epoch):
-            what = f"trial {hand.trial.number}"
-            self.listener.advance(what, news.number, hand.recipe.all_epochs, news.score, name)
+            recipe = hand.training.recipe
+            total = recipe.all_epochs * len(self.objective.session.splits(recipe.seed))
+            self.listener.advance(f"trial {hand.trial.number}", hand.epochs + news.number, total, news.score, name)
         elif isinstance(news, Opened):
             computed = f"{news.computed} computed now" if news.computed else "all on disk, none computed"
             bank = f"bank     {news.views} views of {news.pictures} pictures"

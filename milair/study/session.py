@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,14 +11,14 @@ from platformdirs import user_cache_path
 
 from milair.features import QUOTA
 from milair.frames import OBJECTS, sample
-from milair.frames.frame import Frames, Split, label_difference, label_rows
+from milair.frames.frame import Frame, Frames, Split, label_difference, label_rows
 from milair.frames.read import read
-from milair.frames.split import split as split_frames
+from milair.frames.split import splits
 from milair.recipe import Recipe
 from milair.space import Space
 from milair.study import results, storage
 from milair.study.settings import SAMPLE, Settings, new_settings
-from milair.training.values import Inputs
+from milair.training.values import Inputs, Training
 
 LABELS = "milair:labels"  # the study's system attribute that holds its label rows
 Progress = Callable[[str, int, int], None]  # what, done, total
@@ -30,21 +30,35 @@ class Session:
 
     settings: Settings
     frames: Frames
-    split: Split
     space: Space = None  # type: ignore[assignment]  # not for those who only want what was trained
     study: optuna.Study = None  # type: ignore[assignment]  # not in a dry run, nor under another program's study
+    _splits: dict[int, tuple[Split, ...]] = field(default_factory=dict, repr=False)  # by seed
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """A recipe under the study's overrides."""
         return recipe.override(self.settings.overrides)
 
-    def inputs(self, folder: Path | None = None, quota: float = QUOTA, everything: bool = False) -> Inputs:
-        """What trainings share; banks in `folder`, else in the user's cache; `everything`: also train on validation."""
-        settings, split, frames = self.settings, self.split, self.frames
-        if everything:  # the score then says nothing
-            split = Split(split.train + split.val, split.val)
+    def splits(self, seed: int = Recipe().seed) -> tuple[Split, ...]:
+        """What a recipe of that seed is trained on: one split, or one a fold. MilairError if frames cannot be split."""
+        if seed not in self._splits:
+            self._splits[seed] = splits(self.frames.labelled, self.settings.split_kind, seed)
+        return self._splits[seed]
+
+    def training(self, recipe: Recipe) -> Training:
+        """The one training of a recipe, by folds the first."""
+        return Training(recipe, self.splits(recipe.seed)[0])
+
+    @property
+    def validation(self) -> tuple[Frame, ...]:
+        """The frames that trials are scored on, in the order in which their outputs are kept: all of them by folds."""
+        first, *others = self.splits()
+        return self.frames.labelled if others else first.val
+
+    def inputs(self, folder: Path | None = None, quota: float = QUOTA) -> Inputs:
+        """What trainings share; banks in `folder`, else in the user's cache."""
+        settings, frames = self.settings, self.frames
         banks = folder or cache_folder() / "banks"
-        return Inputs(split, frames.labelled, frames.classes, settings.views, settings.source, banks, quota)
+        return Inputs(frames.labelled, frames.classes, settings.views, settings.source, banks, quota)
 
     def store(self, study: optuna.Study) -> Self:
         """This session on a study, its settings and label rows stored there. The caller holds the study."""
@@ -104,10 +118,10 @@ def open_session(
         space = space.narrowed(settings.only)
     elif stored is not None:
         settings = replace(stored.with_frames(frames), data=place, source=weights or stored.source)
-    session = Session(settings, frames, Split((), ()), space, study)  # type: ignore[arg-type]  # see there
+    session = Session(settings, frames, space, study)  # type: ignore[arg-type]  # see there
     if stored is not None:
         session.refuse_difference(stored)
-    session.split = split_frames(frames.labelled, settings.split_kind)
+    session.splits()  # refused here, if frames cannot be split so
     return session
 
 

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from milair.errors import MilairError, UsageError
 from milair.frames import KINDS, OBJECTS
 from milair.frames.frame import Frames, fingerprint
-from milair.frames.split import default_kind, identity
+from milair.frames.split import default_kind, has_folds, identity
 from milair.recipe import Recipe
 from milair.space import Space
 from milair.study import SAMPLE_VIEWS, VIEWS
@@ -130,6 +130,10 @@ def new_settings(
         source = weights
         if space.baseline.override(fixed).weights == "random":
             fixed = fixed | {"weights": "pretrained"}
+    kind = split or (stored.split_kind if stored else default_kind(frames.labelled))
+    several = has_folds(frames.labelled, kind)
+    if several and "normalisation" not in dimensions and space.baseline.normalisation == "data":
+        fixed = {"normalisation": "frames"} | fixed  # each fold's own statistics would make each fold's features anew
     for path in fixed:
         for name in dimensions:
             if name == path or name.startswith(f"{path}.") or path.startswith(f"{name.rpartition('.')[0]}."):
@@ -138,7 +142,6 @@ def new_settings(
     views = views or max(default_views, needed)
     if views < needed:
         raise UsageError(f"--views {views}: an epoch of {needed} views cannot be drawn from a bank of {views}")
-    kind = split or (stored.split_kind if stored else default_kind(frames.labelled))
     return Settings(
         space=space.name,
         dimensions=dimensions,

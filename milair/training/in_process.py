@@ -22,7 +22,7 @@ from milair.recipe import Recipe
 from milair.training import devices
 from milair.training.latency import latency
 from milair.training.train import new_heads, refuse, train
-from milair.training.values import Hopeless, Inputs, News, Opened
+from milair.training.values import Hopeless, Inputs, News, Opened, Training
 
 
 @dataclass
@@ -34,20 +34,21 @@ class Trainer:
     progress: Callable[[str, int, int], None] = lambda *_: None  # of features: what, done, total
     _bank: tuple[object, Bank] | None = field(default=None, repr=False)  # the one last used stays open
 
-    def train(self, recipe: Recipe) -> Iterator[News]:
+    def train(self, training: Training) -> Iterator[News]:
         """The bank, then the epochs; closing it ends the training.
 
         Hopeless if it cannot come to anything; out of memory is that too, and leaves the memory as it was."""
+        recipe = training.recipe
         refuse(recipe)  # before features are computed for minutes
         try:
-            needed, limit = self.memory_needed(recipe), devices.memory(self.device)
+            needed, limit = self.memory_needed(training), devices.memory(self.device)
             if needed > limit:
                 raise Hopeless(
                     f"not started: it needs about {needed / 1e9:.1f} GB, and {self.device} has {limit / 1e9:.1f} GB"
                 )
-            data = self.bank(recipe)
+            data = self.bank(training)
             looks = new_heads(recipe, data, self.device)
-            yield self._opened(recipe, data, looks)
+            yield self._opened(training, data, looks)
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
             yield from train(recipe, data, self.device, looks)
@@ -62,10 +63,11 @@ class Trainer:
             torch.cuda.empty_cache()
         raise Hopeless(reason)
 
-    def bank(self, recipe: Recipe) -> Bank:
-        """The bank that a recipe draws from."""
+    def bank(self, training: Training) -> Bank:
+        """The bank that a training draws from."""
+        recipe = training.recipe
         crops = recipe.crop_size if recipe.looks == 2 else None
-        key = (recipe.feature_map, recipe.weights, recipe.normalisation, recipe.image_size, crops)
+        key = (recipe.feature_map, recipe.weights, recipe.normalisation, recipe.image_size, crops, training.split)
         if self._bank is None or self._bank[0] != key:
             self._bank = None  # closed before another one is opened
             inputs = self.inputs
@@ -73,7 +75,7 @@ class Trainer:
                 key,
                 bank.open_bank(
                     recipe,
-                    inputs.split,
+                    training.split,
                     inputs.classes,
                     frames=inputs.frames,
                     views=inputs.views,
@@ -94,39 +96,39 @@ class Trainer:
         pretrained = recipe.weights == "pretrained"
         return zoo.fingerprint(zoo.load_state(recipe.backbone, self.inputs.source) if pretrained else None)
 
-    def bank_bytes(self, recipe: Recipe) -> int:
-        """Of the features that a recipe draws from, on disk."""
-        whole, *crops = (4 * math.prod(shape) for shape in heads.shapes(recipe))
-        return whole * self.views(recipe) + sum(crops) * self.inputs.views * len(self._augmented(recipe))
+    def bank_bytes(self, training: Training) -> int:
+        """Of the features that a training draws from, on disk."""
+        whole, *crops = (4 * math.prod(shape) for shape in heads.shapes(training.recipe))
+        return whole * self.views(training) + sum(crops) * self.inputs.views * len(self._augmented(training))
 
-    def views(self, recipe: Recipe) -> int:
+    def views(self, training: Training) -> int:
         """How many a bank holds, without the crops of a second look."""
-        plain = len(self.inputs.split.val) if recipe.normalisation == "data" else 0
-        return len(self._augmented(recipe)) * (self.inputs.views + 1) + plain
+        plain = len(training.split.val) if training.recipe.normalisation == "data" else 0
+        return len(self._augmented(training)) * (self.inputs.views + 1) + plain
 
-    def _augmented(self, recipe: Recipe) -> tuple[Frame, ...]:
+    def _augmented(self, training: Training) -> tuple[Frame, ...]:
         """Under "data" another split has other statistics, and with them a bank of its own."""
-        return self.inputs.split.train if recipe.normalisation == "data" else self.inputs.frames
+        return training.split.train if training.recipe.normalisation == "data" else self.inputs.frames
 
-    def memory_needed(self, recipe: Recipe) -> int:
+    def memory_needed(self, training: Training) -> int:
         """Bytes on the device, about: a GPU holds the bank, a CPU reads it from the disk as it goes."""
-        features = self.bank_bytes(recipe) if self.device.type == "cuda" else 0
-        return features + heads.training_bytes(recipe, len(self.inputs.classes))
+        features = self.bank_bytes(training) if self.device.type == "cuda" else 0
+        return features + heads.training_bytes(training.recipe, len(self.inputs.classes))
 
-    def _opened(self, recipe: Recipe, data: Bank, looks: Sequence[Heads]) -> Opened:
+    def _opened(self, training: Training, data: Bank, looks: Sequence[Heads]) -> Opened:
         """Weights do not matter to the time that a model takes, so it is measured before they are trained."""
         assert data.extract is not None
-        first, *second = looks
+        recipe, (first, *second) = training.recipe, looks
         model = Detector(data.extract.preprocessing, data.extract.backbone, first, recipe, data.classes, *second)
         return Opened(
             weights=data.weights,
-            views=self.views(recipe),
+            views=self.views(training),
             pictures=len(self.inputs.frames),
             computed=data.computed,
             megabytes=data.megabytes,
             folder=str(data.folder),
             parameters=heads.size(recipe, len(data.classes)).to_json(),
-            ms=round(latency(model, opened(self.inputs.split.val[0].picture)), 2),
+            ms=round(latency(model, opened(training.split.val[0].picture)), 2),
             device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             threads=torch.get_num_threads(),
         )

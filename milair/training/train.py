@@ -76,9 +76,9 @@ def _epochs(
         now = outputs.metrics(val, recipe.alpha)
         if best is None or recipe.scheduled or now.loss < best.loss or math.isnan(best.loss):
             best, best_number = now, number
-        rows = outputs.rows() if best_number == number else None
         passes, seconds = number * recipe.augmentations, perf_counter() - start
-        yield Epoch(number, passes, training, now, best, best_number, rows, seconds, devices.peak_memory(device))
+        memory = devices.peak_memory(device)
+        yield Epoch(number, passes, training, now, best, best_number, outputs.rows(), seconds, memory)
         if number - best_number >= recipe.patience:
             return
         start = perf_counter()

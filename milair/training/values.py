@@ -5,15 +5,23 @@ from pathlib import Path
 
 from milair.errors import MilairError, OutsideError
 from milair.frames.frame import Frame, Split
+from milair.recipe import Recipe
 
 Row = list[float]  # of a validation frame: the class's number, its probability, the box in shares
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a trainer is asked for: a recipe, trained and validated on the halves of a split."""
+
+    recipe: Recipe
+    split: Split
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """All that trainings of a study share: frames, views, weights, and where features are kept."""
 
-    split: Split
     frames: tuple[Frame, ...]  # all labelled ones, whose features are kept
     classes: tuple[str, ...]
     views: int
@@ -67,7 +75,7 @@ class Epoch:
     val: Metrics
     best: Metrics
     best_number: int
-    outputs: list[Row] | None  # for the validation frames, in their order; None if an earlier epoch was better
+    outputs: list[Row]  # for the validation frames, in their order
     seconds: float
     memory: tuple[float, float] = (0.0, 0.0)  # peak MB so far: of this process, of the GPU
 

@@ -16,8 +16,8 @@ from typing import IO, Self
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.training.values import Died, Ended, Inputs, Told
-from milair.workers.messages import Start, Stop, Task
+from milair.training.values import Died, Ended, Inputs, Told, Training
+from milair.workers.messages import Check, Start, Stop
 
 RESTARTS = 3  # of a worker that ends no training in between
 _SHARE = 100  # trainings after which a fresh process takes over
@@ -49,7 +49,7 @@ class _Process:
             )
         return cls(popen, ours, errors)
 
-    def send(self, request: Start | Task | Stop) -> None:
+    def send(self, request: Start | Check | Training | Stop) -> None:
         with suppress(OSError):  # it died already, and that will be heard
             self.pipe.send(request)
 
@@ -102,7 +102,7 @@ class Workers:
 
     def check(self, recipe: Recipe) -> None:
         """MilairError if the backbone of a recipe or its weights are not available."""
-        first, task = self.names[0], Task(recipe, check=True)
+        first, task = self.names[0], Check(recipe)
         self.processes[first].send(task)
         for name, news in self.listen():
             if isinstance(news, Ended):
@@ -111,14 +111,14 @@ class Workers:
             if isinstance(news, Died) and name == first:
                 self.processes[first].send(task)
 
-    def train(self, name: str, recipe: Recipe) -> None:
-        """Let an idle worker train a recipe; what becomes of it is heard, Ended last."""
+    def train(self, name: str, training: Training) -> None:
+        """Let an idle worker train; what becomes of it is heard, Ended last."""
         if self.processes[name].tasks >= _SHARE:
             self.processes[name].popen.kill()
             self.processes[name].end()
             self._begin(name)
         self.processes[name].tasks += 1
-        self.processes[name].send(Task(recipe))
+        self.processes[name].send(training)
 
     def stop(self, name: str) -> None:
         """End the training of a worker after its epoch; Ended is heard then."""

@@ -16,11 +16,10 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """To a worker: train this recipe, or say whether its backbone and weights are available."""
+class Check:
+    """To a worker: say whether the backbone and the weights of a recipe are available."""
 
     recipe: Recipe
-    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)

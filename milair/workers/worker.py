@@ -10,8 +10,8 @@ from queue import SimpleQueue
 from threading import Event, Thread
 
 from milair.errors import OutsideError, what_failed
-from milair.training.values import Ended, Features, Hopeless
-from milair.workers.messages import Start, Stop, Task
+from milair.training.values import Ended, Features, Hopeless, Training
+from milair.workers.messages import Check, Start, Stop
 
 
 class Worker:
@@ -19,7 +19,7 @@ class Worker:
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
-        self.inbox: SimpleQueue[Start | Task] = SimpleQueue()
+        self.inbox: SimpleQueue[Start | Check | Training] = SimpleQueue()
         self.stop = Event()
         Thread(target=self._listen, daemon=True).start()
 
@@ -48,16 +48,16 @@ class Worker:
         pipe, start, trainer = self.pipe, self.inbox.get(), None
         assert isinstance(start, Start)
         torch.set_num_threads(start.threads)
-        while isinstance(task := self.inbox.get(), Task):
+        while isinstance(task := self.inbox.get(), Check | Training):
             ended = Ended()
             try:
                 if trainer is None:
                     device = devices.open_device(start.device)
                     trainer = Trainer(start.inputs, device, lambda *step: pipe.send(Features(*step)))
-                if task.check:
+                if isinstance(task, Check):
                     trainer.weights(task.recipe)
                 else:
-                    for news in trainer.train(task.recipe):
+                    for news in trainer.train(task):
                         pipe.send(news)
                         if self.stop.is_set():
                             break

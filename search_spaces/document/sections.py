@@ -86,7 +86,7 @@ def less_published(evidence: Evidence, recipe: Recipe, score: float) -> Estimate
 
     The noise is taken from means over frames, which have a little less."""
     outcomes = evidence.noise.outcomes[recipe]
-    by_batches = outcomes * batch_weights(len(evidence.split.val), recipe.batch_size)
+    by_batches = outcomes * batch_weights(len(evidence.validation), recipe.batch_size)
     return evidence.noise.against(recipe, score + outcomes.mean() - by_batches.mean(), evidence.level)
 
 

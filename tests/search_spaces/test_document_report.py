@@ -92,7 +92,7 @@ def test_its_chapters_hold_every_run_and_say_what_waits(found: Evidence) -> None
 
 
 def test_own_less_published_is_taken_over_batches_as_theirs(found: Evidence) -> None:
-    weights = batch_weights(len(found.split.val), ONE.recipe.batch_size)
+    weights = batch_weights(len(found.validation), ONE.recipe.batch_size)
     key = found.key(ONE.recipe)
     assert ONE.score is not None
     difference, plain = less_published(found, key, ONE.score), found.noise.against(key, ONE.score)

@@ -20,7 +20,7 @@ from milair.study import limits, queue, results, samplers
 from milair.study.objective import PINNED, Objective
 from milair.study.session import open_session
 from milair.training import in_process
-from milair.training.values import News
+from milair.training.values import News, Training
 
 WIDTHS = ("4", "8", "16", "8-8")  # 0.90, 1.00, 1.20 and 1.00 million parameters; "8" is the baseline
 FEW, NONE = "parameters=9e5", "parameters=1e3"
@@ -50,9 +50,9 @@ def test_what_has_too_many_parameters_is_not_trained_but_for_what_is_pinned(
     made, study, trained = tiny_objective(tmp_path, parameters=9e5), queued("16"), list[str]()
     train = made.trainer.train
 
-    def noted(recipe: Recipe) -> Iterator[News]:
-        trained.append(str(recipe.cls_head))
-        yield from train(recipe)
+    def noted(training: Training) -> Iterator[News]:
+        trained.append(str(training.recipe.cls_head))
+        yield from train(training)
 
     monkeypatch.setattr(made.trainer, "train", noted)
     study.optimize(made, n_trials=4)

@@ -12,10 +12,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from milair.errors import MilairError, OutsideError
+from milair.frames.frame import Split
 from milair.recipe import Recipe
 from milair.study import lock, queue, storage
 from milair.study.searching import Plan, Search
-from milair.training.values import Died, Ended, Told
+from milair.training.values import Died, Ended, Told, Training
 
 Score = Callable[[optuna.Trial], float]
 
@@ -32,7 +33,7 @@ class Pool:
         self.answer, self.names, self.news = answer, names, deque[tuple[str, Told]]()
         self.training: set[str] = set()
 
-    def train(self, name: str, recipe: Recipe) -> None:  # noqa: ARG002
+    def train(self, name: str, training: Training) -> None:  # noqa: ARG002
         assert name not in self.training
         self.training.add(name)
         self.news.append((name, self.answer()))
@@ -62,8 +63,8 @@ class Lines:
 def run(study: optuna.Study, score: Score, goal: int = 1, pool: Pool | None = None) -> tuple[str, list[str]]:
     """A search whose trials are scored by a function: what ended it, and what it said."""
 
-    def steps(trial: optuna.Trial) -> Generator[Recipe, Any, float]:
-        yield Recipe()
+    def steps(trial: optuna.Trial) -> Generator[Training, Any, float]:
+        yield Training(Recipe(), Split((), ()))
         return score(trial)
 
     objective: Any = SimpleNamespace(steps=steps, session=SimpleNamespace(hold_labels=lambda: None))

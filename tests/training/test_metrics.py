@@ -109,4 +109,4 @@ def test_the_chance_baseline_by_hand() -> None:
 
     train = (frame("a", 0.0, 0.4), frame("a", 0.2, 0.6), frame("b", 0.1, 0.5))  # the mean box: 0.1 to 0.5
     val = (frame("a", 0.1, 0.5), frame("b", 0.3, 0.5), frame("b", 0.6, 0.9), frame("b", 0.1, 0.9))
-    assert chance_baseline(Split(train, val)) == pytest.approx(((1 + 0.5 + 0 + 0.5) / 4 + 1 / 4) / 2, abs=1e-5)
+    assert chance_baseline([Split(train, val)]) == pytest.approx(((1 + 0.5 + 0 + 0.5) / 4 + 1 / 4) / 2, abs=1e-5)

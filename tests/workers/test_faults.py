@@ -13,8 +13,8 @@ import pytest
 import tiny
 from faults import SEED, STORM_SPACE, Place, Storm, assert_whole, files, rush, until
 
-from milair.recipe import LinearHead, Recipe
-from milair.training.values import Ended
+from milair.recipe import LinearHead
+from milair.training.values import Ended, Training
 from milair.workers import local
 
 
@@ -178,9 +178,9 @@ def workers() -> Iterator[local.Workers]:
         yield pool
 
 
-def train(workers: local.Workers, recipe: Recipe) -> int:
+def train(workers: local.Workers, training: Training) -> int:
     """Train it, and return the id of the process that did."""
-    workers.train("cpu", recipe)
+    workers.train("cpu", training)
     next(news for _, news in workers.listen() if isinstance(news, Ended)).check()
     return workers.processes["cpu"].popen.pid
 
@@ -198,7 +198,8 @@ def test_two_hundred_trials_in_one_worker_take_no_more_memory_than_twenty(
     for _ in range(200):
         head = LinearHead(chance.choice(["4", "8", "16", "8-8"]))
         baseline = replace(objective.session.space.baseline, cls_head=head)
-        process = train(workers, replace(baseline, image_size=chance.choice(sizes), alpha=chance.uniform(0.5, 0.9)))
+        recipe = replace(baseline, image_size=chance.choice(sizes), alpha=chance.uniform(0.5, 0.9))
+        process = train(workers, objective.session.training(recipe))
         held.append(psutil.Process(process).memory_info().rss / 2**20)
     print("MB after 1, 20, 50, 100, 150 and 200 trials:", [round(held[n - 1]) for n in (1, 20, 50, 100, 150, 200)])
     assert len(held) == 200
@@ -212,6 +213,6 @@ def test_workers_make_way_for_fresh_ones(
     session = Place(tmp_path).objective().session
     assert session.space is not None
     workers.start(session.inputs(tmp_path / "banks"))
-    processes = [train(workers, session.space.baseline) for _ in range(3)]
+    processes = [train(workers, session.training(session.space.baseline)) for _ in range(3)]
     assert processes[0] == processes[1] != processes[2]
     assert not psutil.pid_exists(processes[0])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ import pytest
 from faults import Place, until
 
 from milair.errors import MilairError
-from milair.recipe import Recipe
-from milair.training.values import Died, Ended, Epoch, Opened, Told
+from milair.training.values import Died, Ended, Epoch, Opened, Told, Training
 from milair.workers import local
 from milair.workers.messages import Stop
 
@@ -43,16 +43,16 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return write
 
 
-def baseline(place: Place, workers: local.Workers) -> Recipe:
+def baseline(place: Place, workers: local.Workers) -> Training:
     session = place.objective().session
     assert session.space is not None
     workers.start(session.inputs(place.banks))
-    return session.space.baseline
+    return session.training(session.space.baseline)
 
 
-def told(workers: local.Workers, recipe: Recipe) -> Iterator[Told]:
+def told(workers: local.Workers, training: Training) -> Iterator[Told]:
     """What the first worker tells of a training, to its end."""
-    workers.train(workers.names[0], recipe)
+    workers.train(workers.names[0], training)
     for _, news in workers.listen():
         yield news
         if isinstance(news, Ended | Died):
@@ -63,9 +63,9 @@ def test_a_worker_trains_and_tells_whatever_its_libraries_print(place: Place, ho
     hook("sys.stdout.write('x' * 100000)")
     with local.Workers(["cpu"], 1) as workers:
         workers.begin()
-        recipe = baseline(place, workers)
-        news = [type(item) for item in told(workers, recipe) if isinstance(item, Opened | Epoch | Ended | Died)]
-    assert news == [Opened, *[Epoch] * recipe.epochs, Ended]
+        training = baseline(place, workers)
+        news = [type(item) for item in told(workers, training) if isinstance(item, Opened | Epoch | Ended | Died)]
+    assert news == [Opened, *[Epoch] * training.recipe.epochs, Ended]
 
 
 LOADED = """
@@ -119,7 +119,7 @@ def test_a_worker_that_cannot_begin_says_why_and_is_not_begun_for_ever(place: Pl
     hook("sys.exit('no torch for you')")
     with local.Workers(["cpu"], 1) as workers:
         workers.begin()
-        recipe = baseline(place, workers)
+        recipe = baseline(place, workers).recipe
         with pytest.raises(MilairError, match=r"worker cpu died \(.*no torch for you\), 4 times without finishing"):
             workers.check(recipe)
 
@@ -127,7 +127,7 @@ def test_a_worker_that_cannot_begin_says_why_and_is_not_begun_for_ever(place: Pl
 def test_a_worker_that_dies_as_it_checks_is_asked_again(place: Place) -> None:
     with local.Workers(["cpu", "cpu"], 1) as workers:
         workers.begin()
-        recipe = baseline(place, workers)
+        recipe = baseline(place, workers).recipe
         first = workers.processes["cpu#1"].popen
         first.kill()
         first.wait()
@@ -165,16 +165,16 @@ def test_a_message_that_is_cut_holds_up_no_other_worker(place: Place, hook: Any,
     hook(CUT.replace("PLACE", repr(str(tmp_path))))
     with local.Workers(["cpu", "cpu"], 1) as workers:
         workers.begin()
-        recipe = baseline(place, workers)
+        training = baseline(place, workers)
         for name in workers.names:
-            workers.train(name, recipe)
+            workers.train(name, training)
         assert until(lambda: stopped(workers))
         well = next(name for name, news in workers.listen() if isinstance(news, Ended))
         (name,) = stopped(workers)
         assert name != well
         workers.processes[name].popen.kill()
         assert isinstance(next(news for who, news in workers.listen() if who == name), Died)
-        workers.train(name, recipe)
+        workers.train(name, training)
         assert next(who for who, news in workers.listen() if isinstance(news, Ended)) == name
 
 
@@ -187,13 +187,13 @@ def test_a_training_that_is_stopped_ends_and_the_next_one_is_whole(place: Place)
     """Also when the word to stop comes after its end."""
     with local.Workers(["cpu"], 1) as workers:
         workers.begin()
-        recipe = baseline(place, workers)
-        long = recipe.override({"epochs": "5000", "patience": "5000"})
+        training = baseline(place, workers)
+        long = replace(training, recipe=training.recipe.override({"epochs": "5000", "patience": "5000"}))
         for news in told(workers, long):
             if isinstance(news, Epoch):
                 workers.stop("cpu")
             last = news
         assert last == Ended()
         workers.processes["cpu"].send(Stop())
-        epochs = [news for news in told(workers, recipe) if isinstance(news, Epoch)]
-        assert len(epochs) == recipe.epochs
+        epochs = [news for news in told(workers, training) if isinstance(news, Epoch)]
+        assert len(epochs) == training.recipe.epochs

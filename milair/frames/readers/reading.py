@@ -46,7 +46,7 @@ class Row:
     box: Box | None = None  # None: nothing is said of an object in the picture
     shares: bool = False  # the box is in shares of the picture, not in its pixels
     size: tuple[int, int] | None = None  # of the picture: width and height
-    part: str | None = None  # TRAIN, VALIDATION or TEST
+    part: str | None = None  # TRAIN, VALIDATION or TEST, or the number of a fold
 
     def frame(self, picture: Picture, box: Box, part: str | None) -> Frame:
         """The frame of an object in a picture. Fault if the box, or the size that is stated, is not of that picture."""

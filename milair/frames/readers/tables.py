@@ -6,6 +6,7 @@ Boxes are in pixels; names may lack their suffix. What columns a table has is kn
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ BOX = ("xmin", "ymin", "xmax", "ymax")
 COMPETITION = ("filename", "class", *BOX)
 SPLIT = "split.csv"  # a split of one's own, beside any annotations
 _SIZED = ("filename", "width", "height", "class", *BOX)  # one CSV for each picture, several rows if it has several
+_FOLD = re.compile("[0-9]{1,4}")
 _COLUMNS = {
     "train.csv": COMPETITION,
     "test.csv": ("filename",),
@@ -86,9 +88,10 @@ def _row(
     its_box = box(sides, where, f"a box is four numbers, not {sides}") if sides else None
     if any(math.isnan(number(cell)) for cell in sizes):
         raise Fault(where, f"a size is two numbers, not {sizes}")
-    its_part = part(cells.get("split", ""))
+    stated_part = cells.get("split", "")
+    its_part = str(int(stated_part)) if _FOLD.fullmatch(stated_part) else part(stated_part)
     if "split" in cells and not its_part:
-        raise Fault(where, f"split is '{cells['split']}'; it must be train, validation or test")
+        raise Fault(where, f"split is '{stated_part}'; it must be train, validation or test, or the number of a fold")
     return Row(
         where,
         cells["filename"],
