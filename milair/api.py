@@ -16,12 +16,13 @@ from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.study import SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers, searching
+from milair.study import PAIRED, PRUNERS, SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers, searching
 from milair.study import storage as storages
 from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import SAMPLE, TRAINING, most_views
 from milair.training import devices as places
+from milair.training.paired import Truth
 from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
@@ -51,7 +52,7 @@ def search(
     name: str | None = None,
     copy_from: str | None = None,
     sampler: str = "tpe",
-    pruner: str = "median",
+    pruner: str | None = None,
     seed: int = 0,
     studies: Path = Path("studies"),
     storage: str | None = None,
@@ -98,7 +99,7 @@ def search(
         if study is None:
             workers.check(baseline)  # what is not available is said before there is a study
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
-        study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes)
+        study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), _pruner(session, pruner, passes)
         if trials is None:
             pinned = len(queue.first(chosen, without["backbone"]))
             trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
@@ -272,6 +273,11 @@ def objective(
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split."""
     session = open_session(_space(space, spaces), None, data=data, **choices)
     return Objective(session, _trainer(session, device, bank))
+
+
+def _pruner(session: Session, name: str | None, passes: int) -> optuna.pruners.BasePruner:
+    truth = Truth.of(session.validation, session.frames.classes) if len(session.splits()) > 1 else None
+    return pruners.pruner(name or (PRUNERS[0] if truth is None else PAIRED), passes, truth)
 
 
 def _space(name: str, folder: Path | None) -> spaces_.Space:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from milair.console.command import Progress, command, leave
 from milair.console.options import DEVICES, FRAMES, QUOTAS, STORES, option, pairs, parser, whole
-from milair.study import PRUNERS, SAMPLE_TRIALS, SAMPLE_VIEWS, SAMPLERS, TRIALS, VIEWS
+from milair.study import PAIRED, PRUNERS, SAMPLE_TRIALS, SAMPLE_VIEWS, SAMPLERS, TRIALS, VIEWS
 
 
 def arguments() -> ArgumentParser:
@@ -47,7 +47,7 @@ def arguments() -> ArgumentParser:
         option("--copy-from", metavar="OLD", help="begin with the finished trials of study OLD that still fit"),
         option("--spaces", type=Path, metavar="DIR", help="default: search_spaces"),
         option("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default: %(default)s"),
-        option("--pruner", choices=PRUNERS, default=PRUNERS[0], help="default: %(default)s"),
+        option("--pruner", choices=PRUNERS, help=f"default: {PRUNERS[0]}; by folds {PAIRED}"),
         option("--seed", type=whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s"),
         option("--dry-run", action="store_true", help="show what would be searched, and train nothing"),
         option("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr"),

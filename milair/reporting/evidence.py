@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
@@ -17,8 +16,8 @@ from milair.errors import MilairError
 from milair.model import heads
 from milair.recipe import Recipe, describe
 from milair.study import results
-from milair.training import metrics
 from milair.training.noise import Estimate, Noise, Numbers
+from milair.training.paired import Truth
 
 
 class Evidence:
@@ -86,10 +85,7 @@ class Evidence:
 
     def outcome(self, trial: FrozenTrial) -> Numbers:
         """Of each validation frame the predicted box's IoU, and 1 where the predicted class is right: [frames, 2]."""
-        rows = torch.tensor(predictions(trial), dtype=torch.float64)
-        truth = torch.tensor([frame.box for frame in self.validation], dtype=torch.float64)
-        labels = torch.tensor([self.classes.index(frame.label) for frame in self.validation])
-        return torch.stack([metrics.iou(rows[:, 2:], truth), (rows[:, 0] == labels).double()], dim=1).numpy()
+        return Truth.of(self.validation, self.classes).outcomes(predictions(trial))
 
     def less_best(self, other: "Evidence") -> Estimate | None:
         """Our best score less the other study's, on the same frames; None if predictions were not kept.

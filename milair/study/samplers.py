@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from milair.space import Space
+from milair.study.arms import means, seen
 from milair.study.results import ranked
 from milair.study.storage import experimental
 
@@ -20,7 +21,8 @@ STARTUP = 10  # trials that cover the space before TPE models it
 class Sampler(BaseSampler):
     """Draws that follow from the seed, the trial's number and the trials before it, whichever process asks.
 
-    So restarts never repeat draws, and one worker repeats a study exactly. In place of a choice that is in `without`,
+    So restarts never repeat draws, and one worker repeats a study exactly. Of trials that differ in their seeds only it
+    sees the mean (see arms.py). In place of a choice that is in `without`,
     {"backbone": ["vgg16"]}, it draws another: one of the others, or of those that the better trials have. (To draw
     again would never end: TPE likes best what it has never seen.)"""
 
@@ -29,19 +31,20 @@ class Sampler(BaseSampler):
         self.inner: BaseSampler = RandomSampler(seed)
         self.random = random.Random(seed)
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         mixed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
         self.inner, self.random = _tpe(mixed) if self.kind == "tpe" else RandomSampler(mixed), random.Random(mixed)
+        self.view = seen(study, means)
 
-    def infer_relative_search_space(self, *given: Any) -> dict[str, Any]:
-        return self.inner.infer_relative_search_space(*given)
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:  # noqa: ARG002
+        return self.inner.infer_relative_search_space(self.view, trial)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
-        drawn = self.inner.sample_relative(study, trial, search_space)
+        drawn = self.inner.sample_relative(self.view, trial, search_space)
         return {name: self._allowed(study, name, value, search_space[name]) for name, value in drawn.items()}
 
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
-        drawn = self.inner.sample_independent(study, trial, name, distribution)
+        drawn = self.inner.sample_independent(self.view, trial, name, distribution)
         return self._allowed(study, name, drawn, distribution)
 
     def _allowed(self, study: optuna.Study, name: str, drawn: Any, distribution: Any) -> Any:

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from milair.training.values import Metrics
-
-_EPSILON = 1e-6  # in the union, as in the document
+from milair.training.values import EPSILON, Metrics
 
 
 def iou(predicted: Tensor, target: Tensor) -> Tensor:
@@ -14,7 +12,7 @@ def iou(predicted: Tensor, target: Tensor) -> Tensor:
 
     A predicted box whose corners are in the wrong order has no area."""
     intersection, union = overlap(predicted, target)
-    return intersection / (union + _EPSILON)
+    return intersection / (union + EPSILON)
 
 
 def overlap(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

