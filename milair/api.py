@@ -18,6 +18,7 @@ from milair.errors import UsageError
 from milair.features import QUOTA
 from milair.study import PAIRED, PRUNERS, SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers, searching
 from milair.study import storage as storages
+from milair.study.confirming import Confirmation
 from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import SAMPLE, TRAINING, most_views
@@ -53,6 +54,7 @@ def search(
     copy_from: str | None = None,
     sampler: str = "tpe",
     pruner: str | None = None,
+    confirm: int = 0,
     seed: int = 0,
     studies: Path = Path("studies"),
     storage: str | None = None,
@@ -66,6 +68,7 @@ def search(
     """Search a space, or go on with its study, until it has `trials` finished ones in all.
 
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split.
+    Then what may be the best is trained again at most `confirm` times, with other seeds: see study/confirming.py.
     `timeout` in seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError
     says what is wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -83,8 +86,8 @@ def search(
         old = None if copy_from is None else storages.load_study(database, copy_from)
         existing = name in optuna.get_all_study_names(database)
         study = optuna.load_study(study_name=name, storage=database) if existing else None
-        enough = study is not None and trials is not None and len(results.finished(study)) >= trials
-        if not enough:
+        enough = study is not None and trials is not None and len(results.counted(study)) >= trials
+        if not enough or confirm:
             workers.begin()  # they import torch while the frames are read
         session = open_session(chosen, study, data=data, progress=console.advance, **choices)
         chosen, without = session.space, {"backbone": session.settings.lacking()}
@@ -94,7 +97,7 @@ def search(
         if sampler == "grid" and order is None:
             raise UsageError(f"--sampler grid: the space {chosen.name} is too large, or without end")
         passes = baseline.epochs * most_views(baseline, session.settings.dimensions)
-        if not enough:
+        if not enough or confirm:
             workers.start(session.inputs(bank, bank_quota))
         if study is None:
             workers.check(baseline)  # what is not available is said before there is a study
@@ -103,7 +106,8 @@ def search(
         if trials is None:
             pinned = len(queue.first(chosen, without["backbone"]))
             trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
-        plan = searching.Plan(trials, deadline, order, sampler == "grid")
+        truth = Truth.of(session.validation, session.frames.classes)
+        plan = searching.Plan(trials, Confirmation(truth, confirm), deadline, order, sampler == "grid")
         work = partial(_search, session, study, old, workers, plan, console)
         end = searching.apart(work, workers.interrupt)
     if end == "exhausted":
@@ -135,8 +139,8 @@ def _search(
             console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
         queue.queue_first(session, session.settings.lacking())
         study.set_user_attr(results.GOAL, plan.goal)
-        done = results.finished(study)
-        if len(done) >= plan.goal:
+        done = results.counted(study)
+        if len(done) >= plan.goal and not plan.confirmation.budget:
             console.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
         console.search(done, plan.goal, workers.names)
         try:

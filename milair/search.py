@@ -48,6 +48,13 @@ def arguments() -> ArgumentParser:
         option("--spaces", type=Path, metavar="DIR", help="default: search_spaces"),
         option("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default: %(default)s"),
         option("--pruner", choices=PRUNERS, help=f"default: {PRUNERS[0]}; by folds {PAIRED}"),
+        option(
+            "--confirm",
+            type=whole(0),
+            default=0,
+            metavar="N",
+            help="then train what may be the best again, with other seeds, at most N times; default: %(default)s",
+        ),
         option("--seed", type=whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s"),
         option("--dry-run", action="store_true", help="show what would be searched, and train nothing"),
         option("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr"),

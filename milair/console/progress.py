@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TextIO
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from rich import progress
 from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 
 from milair.recipe import describe
 from milair.study import duration
+from milair.study.arms import CONFIRMS
 from milair.study.limits import within
+from milair.study.results import FINISHED
 
 _SILENCE = 20  # seconds without a line, where there is no live one
 _ENDLESS = 10_000  # columns of a stream that is no terminal: a program reads it, line by line
@@ -61,14 +63,14 @@ class Progress:
         """A search begins, with these trials finished already."""
         self.goal, self.workers, self.started = goal, workers, monotonic()
         self.before = self.finished = len(finished)  # trials at the start, and now
-        self.best = max((trial.value for trial in finished if trial.value is not None and within(trial)), default=None)
+        self.best = max((trial.value for trial in finished if trial.value is not None and _ranks(trial)), default=None)
 
     def trial(self, trial: FrozenTrial, worker: str = "") -> None:
         """A trial ended: its line stands above what is live of other workers."""
         if self.live is not None and worker in self.tasks:
             self.live.update(self.tasks[worker], visible=False)
-        self.finished += trial.state.name in ("COMPLETE", "PRUNED")
-        values = self.best, trial.value if within(trial) else None
+        self.finished += trial.state in FINISHED and CONFIRMS not in trial.user_attrs
+        values = self.best, trial.value if _ranks(trial) else None
         self.best = max((value for value in values if value is not None), default=None)
         attributes = trial.user_attrs
         remarks = [
@@ -98,7 +100,9 @@ class Progress:
 
     def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
         """`done` of `total` steps of something are done, by one of the workers."""
-        remarks = [] if score is None else [f"score {score:.4f}", f"best {max(score, self.best or score):.4f}"]
+        remarks = [] if score is None else [f"score {score:.4f}"]
+        if remarks and self.best is not None:
+            remarks.append(f"best {self.best:.4f}")
         if remarks and self.goal:
             remarks.append(f"{self.left()} left")
         label = f"{worker} {what}" if len(self.workers) > 1 else what
@@ -141,3 +145,8 @@ class Progress:
         self.live.update(
             self.tasks[worker], description=label, completed=done, total=total, visible=True, remarks=remarks
         )
+
+
+def _ranks(trial: FrozenTrial) -> bool:
+    """Whether a trial may be the best: one that was pruned was scored on the frames of fewer folds, or too soon."""
+    return trial.state == TrialState.COMPLETE and within(trial)

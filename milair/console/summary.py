@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -26,29 +27,34 @@ def summary(
     study: optuna.Study, location: str, session: Session | None, waiting_for: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """The state of a study as plain JSON; "chance_baseline" is None where its frames are gone."""
-    trials, ranked = study.get_trials(deepcopy=False), results.ranked(study)
+    trials, ranking = study.get_trials(deepcopy=False), results.ranked(study)
     return {
         "study": study.study_name,
         "storage": location,
         "state": results.state(study),
         "goal": study.user_attrs.get(results.GOAL),
-        "finished": len(results.finished(study)),
+        "finished": len(results.counted(study)),
         "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
         "chance_baseline": None if session is None else chance_baseline(session.splits()),
         "best": [
             {
                 "trial": trial.number,
-                "score": trial.value,
-                **{name: trial.user_attrs[name] for name in ("iou", "accuracy", "epoch")},
+                "score": arm.score,
+                **{name: fmean(one.user_attrs[name] for one in arm.trials) for name in ("iou", "accuracy")},
+                "trainings": len(arm.trials),
+                "confirmed": arm.confirmed,
+                "first_score": trial.value,
+                "epoch": trial.user_attrs["epoch"],
                 "parameters": trial.user_attrs["parameters"]["total"],
                 "ms": trial.user_attrs.get("ms"),
                 "seconds": trial.user_attrs["seconds"],
                 "heads": recipe.describe(trial.user_attrs["recipe"], trial.params),
                 "recipe": trial.user_attrs["recipe"],
             }
-            for trial in ranked[:_TOP]
+            for arm in ranking[:_TOP]
+            for trial in arm.trials[:1]
         ],
-        "no_best": None if ranked else results.why_none(study),
+        "no_best": None if ranking else results.why_none(study),
         "limits": study.user_attrs.get(results.SETTINGS, {}).get("limits", {}),
         "over_limits": [
             trial.number for trial in trials if trial.state.name == "COMPLETE" and not limits.within(trial)
@@ -93,10 +99,13 @@ def text(result: Mapping[str, Any], options: Namespace, session: Session | None)
     states = ", ".join(f"{count} {state}" for state, count in result["trials"].items())
     lines: list[RenderableType] = ["", f"{result['study']}: {states}"]
     if result["best"]:
+        several = any(row["trainings"] > 1 for row in result["best"])
         lines.append(
             table(
                 [
-                    {name: row[name] for name in ("trial", "score", "iou", "accuracy", "epoch")}
+                    {name: row[name] for name in ("trial", "score", "iou", "accuracy")}
+                    | ({"trainings": row["trainings"]} if several else {})
+                    | {"epoch": row["epoch"]}
                     | {"parameters": f"{row['parameters'] / 1e6:.2f} M"}
                     | ({"ms": f"{row['ms']:.1f}"} if "ms" in result["limits"] else {})
                     | {"time": duration(row["seconds"]), "recipe": row["heads"]}
@@ -109,6 +118,11 @@ def text(result: Mapping[str, Any], options: Namespace, session: Session | None)
     if result["over_limits"]:
         over = limits.shown(result["limits"])
         lines.append(f"over the limits ({over}), so never the best: {', '.join(map(str, result['over_limits']))}")
+    if result["best"] and (best := result["best"][0])["confirmed"]:
+        lines.append(
+            f"trial {best['trial']} is confirmed: {best['score']:.4f} over {best['trainings']} trainings with other "
+            f"seeds; its first score was {best['first_score']:.4f}"
+        )
     if (chance := result["chance_baseline"]) is not None:
         lines.append(f"chance baseline: {chance:.4f} (majority class, mean box)")
     if result["trouble"]:

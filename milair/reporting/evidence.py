@@ -2,7 +2,7 @@
 
 import statistics
 import warnings
-from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -32,10 +32,11 @@ class Evidence:
         self.splits, self.validation = session.splits(), session.validation
         self.name: str = self.study.study_name
         self.classes: tuple[str, ...] = session.frames.classes
-        self.finished, self.complete = results.finished(self.study), results.ranked(self.study)
-        self.trials: dict[Recipe, list[FrozenTrial]] = defaultdict(list)
-        for trial in self.complete:
-            self.trials[replace(Recipe.from_json(trial.user_attrs["recipe"]), seed=0)].append(trial)
+        self.finished, arms = results.finished(self.study), results.ranked(self.study)
+        self.complete = [trial for arm in arms for trial in arm.trials]
+        self.trials: dict[Recipe, Sequence[FrozenTrial]] = {
+            replace(Recipe.from_json(arm.trials[0].user_attrs["recipe"]), seed=0): arm.trials for arm in arms
+        }
         if not self.complete:
             raise MilairError(results.why_none(self.study))
 
@@ -65,8 +66,8 @@ class Evidence:
 
     @cached_property
     def best(self) -> Recipe:
-        """The recipe with the best mean over its seeds."""
-        return max(self.trials, key=lambda recipe: self.mean(recipe, "score"))
+        """The recipe with the best mean over its seeds; of those that were confirmed, if any were."""
+        return next(iter(self.trials))
 
     @cached_property
     def noise(self) -> Noise:

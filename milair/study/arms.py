@@ -12,17 +12,24 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from milair.recipe import Recipe
-from milair.study.results import OUTPUTS
 from milair.training.paired import Numbers, Truth
 
+OUTPUTS = "answers"  # trial attribute that holds a row of outputs for each validation frame
+CONFIRMS = "confirms"  # of a trial that trains again what may be the best
 _DEFAULTS = Recipe().to_json()
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A configuration and its complete trials."""
+    """A configuration and its complete trials, in their order."""
 
+    configuration: str
     trials: Sequence[FrozenTrial]
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether it was trained again because it may be the best."""
+        return any(CONFIRMS in trial.user_attrs for trial in self.trials)
 
     @property
     def score(self) -> float:
@@ -36,12 +43,13 @@ class Arm:
 
 
 def arms(trials: Iterable[FrozenTrial]) -> list[Arm]:
-    """Of complete trials that milair trained, the best mean first."""
+    """Of complete trials that milair trained: those that were confirmed first, and of these the best mean."""
     groups: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE and "recipe" in trial.user_attrs:
             groups.setdefault(configuration(trial), []).append(trial)
-    return sorted(map(Arm, groups.values()), key=lambda arm: -arm.score)
+    each = [Arm(configuration, trials) for configuration, trials in groups.items()]
+    return sorted(each, key=lambda arm: (not arm.confirmed, -arm.score, arm.trials[0].number))
 
 
 def scores(trial: FrozenTrial, truth: Truth) -> Numbers:

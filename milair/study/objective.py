@@ -16,9 +16,10 @@ from optuna.trial import BaseTrial
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
+from milair.study.arms import OUTPUTS
 from milair.study.limits import constraints, shown, within
 from milair.study.pruners import RUNG
-from milair.study.results import OUTPUTS, finite, recipe_of
+from milair.study.results import finite, recipe_of
 from milair.study.session import Session
 from milair.training.folds import Folds
 from milair.training.values import Epoch, Hopeless, News, Opened, Training

@@ -29,8 +29,8 @@ PRUNERS: dict[str, Callable[[int, int], BasePruner]] = {  # from the steps that 
     "hyperband": lambda safe, steps: HyperbandPruner(
         min_resource=safe, max_resource=max(steps, safe), reduction_factor=3
     ),
-    "none": lambda *_: NopPruner(),
     PAIRED: lambda *_: NopPruner(),  # see `pruner`
+    "none": lambda *_: NopPruner(),
 }
 
 

@@ -12,6 +12,7 @@ from optuna.trial import FixedTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.space import Space
+from milair.study.arms import CONFIRMS
 from milair.study.limits import constraints
 from milair.study.lock import SEARCH, Hold
 from milair.study.objective import PINNED, REFERENCE
@@ -50,16 +51,19 @@ def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
             study.enqueue_trial(parameters, user_attrs={PINNED: True, "note": note})
 
 
-def queue_again(study: optuna.Study, numbers: Collection[int], times: int) -> None:
+def queue_again(study: optuna.Study, numbers: Collection[int], times: int, confirms: bool = False) -> None:
     """Let complete trials wait once more, so many times each, never pruned: with the next seeds each time.
 
-    A running search may draw them at once. MilairError if one is not complete, and none is queued."""
+    A running search may draw them at once. With `confirms` they do not count as trials of their own. MilairError if one
+    is not complete, and none is queued."""
     complete = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
     if others := [str(number) for number in numbers if number not in complete]:
         raise MilairError(f"{study.study_name} has no complete trial {' and no '.join(others)}")
     for _ in range(times):
         for number in numbers:
             attributes: dict[str, Any] = {PINNED: True, "note": f"trial {number} again"}
+            if confirms:
+                attributes |= {CONFIRMS: number, "note": f"confirms trial {number}"}
             if reference := complete[number].user_attrs.get(REFERENCE):
                 attributes[REFERENCE] = reference
             study.enqueue_trial(complete[number].params, user_attrs=attributes)

@@ -6,12 +6,12 @@ from optuna.trial import FrozenTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.study import lock
+from milair.study.arms import CONFIRMS, Arm, arms
 from milair.study.limits import shown, within
 from milair.study.settings import Settings
 
 SETTINGS = "milair"  # the study attribute that holds its Settings
 GOAL = "goal"  # and the one that holds how many finished trials were asked for last
-OUTPUTS = "answers"  # and the trial attribute that holds a row of outputs for each validation frame
 EXHAUSTED = "exhausted"  # and whether nothing is left to draw
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -38,11 +38,14 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=FINISHED)
 
 
-def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that milair trained and that are over no limit, the best score first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trained = [trial for trial in complete if "recipe" in trial.user_attrs and within(trial)]
-    return sorted(trained, key=lambda trial: (-(trial.value or 0), trial.number))
+def counted(study: optuna.Study) -> list[FrozenTrial]:
+    """Finished trials that count as such: all but those that confirm others."""
+    return [trial for trial in finished(study) if CONFIRMS not in trial.user_attrs]
+
+
+def ranked(study: optuna.Study) -> list[Arm]:
+    """The arms whose models are over no limit, the best first."""
+    return arms(trial for trial in study.get_trials(deepcopy=False) if within(trial))
 
 
 def why_none(study: optuna.Study) -> str:
@@ -61,10 +64,10 @@ def why_none(study: optuna.Study) -> str:
 
 
 def pick(study: optuna.Study, number: int | None = None, top: int = 1) -> list[FrozenTrial]:
-    """The `top` best complete trials, or the one of that number. MilairError if it was never trained to a score."""
+    """The first trials of the `top` best arms, or the one of that number. MilairError if it was never scored."""
     trials = study.get_trials(deepcopy=False)
     if number is None:
-        if not (best := ranked(study)[:top]):
+        if not (best := [arm.trials[0] for arm in ranked(study)[:top]]):
             raise MilairError(why_none(study))
         return best
     if number >= len(trials):
@@ -85,7 +88,7 @@ def state(study: optuna.Study) -> str:
     if SETTINGS not in study.user_attrs and GOAL not in study.user_attrs:
         return "unknown"
     goal = study.user_attrs.get(GOAL)
-    done = goal is not None and len(finished(study)) >= goal
+    done = goal is not None and len(counted(study)) >= goal
     return "finished" if done or study.user_attrs.get(EXHAUSTED) else "interrupted"
 
 

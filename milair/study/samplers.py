@@ -50,8 +50,8 @@ class Sampler(BaseSampler):
     def _allowed(self, study: optuna.Study, name: str, drawn: Any, distribution: Any) -> Any:
         if allowed({name: drawn}, self.without):
             return drawn
-        trials = ranked(study)
-        better = [trial.params.get(name) for trial in trials[: len(trials) // 4]]
+        ranking = ranked(study)
+        better = [arm.trials[0].params.get(name) for arm in ranking[: len(ranking) // 4]]
         choices = distribution.choices
         return self.random.choice(
             [value for value in (*choices, *better) if value in choices and allowed({name: value}, self.without)]

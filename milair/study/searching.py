@@ -15,8 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from milair.errors import MilairError, OutsideError, what_failed
 from milair.study import storage
+from milair.study.arms import CONFIRMS
+from milair.study.confirming import Confirmation
 from milair.study.lock import SEARCH, Hold
 from milair.study.objective import REFERENCE, Objective, Steps
+from milair.study.queue import queue_again
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
 from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News, Opened, Told, Training
@@ -50,6 +53,7 @@ class Plan:
     """What a search is to come to."""
 
     goal: int  # finished trials in all
+    confirmation: Confirmation  # what follows
     deadline: float = math.inf  # of time.monotonic: no trial begins later
     configurations: Sequence[Parameters] | None = None  # of the space, in the order of a grid; None: without end
     grid: bool = False  # all are drawn in that order, not only the first
@@ -120,17 +124,21 @@ class Search:
         self.objective.session.hold_labels()
         study, plan = self.hold.study, self.plan
         trials = study.get_trials(deepcopy=False)
-        finished = sum(trial.state in FINISHED for trial in trials)
+        finished = sum(trial.state in FINISHED and CONFIRMS not in trial.user_attrs for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         drawn = [
             trial.params for trial in trials if trial.state != TrialState.WAITING and REFERENCE not in trial.user_attrs
         ]
         exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
-        if finished >= plan.goal or monotonic() >= plan.deadline:
+        if monotonic() >= plan.deadline:
             return "goal" if finished >= plan.goal else "time"
-        if exhausted:
-            return None if self.hands else "exhausted"
-        if finished + len(self.hands) >= plan.goal:
+        if finished >= plan.goal or (exhausted and not self.hands):
+            waiting = [trial for trial in waiting if CONFIRMS in trial.user_attrs]
+            if not waiting and not self._confirm(trials):
+                return "goal" if finished >= plan.goal else "exhausted"
+            if not waiting:
+                return self._draw()
+        elif exhausted or finished + len(self.hands) >= plan.goal:
             return None
         if waiting:
             number = waiting[0]._trial_id
@@ -144,6 +152,13 @@ class Search:
             number = study._storage.create_new_trial(study._study_id, template)
         study._thread_local.cached_all_trials = None  # as `ask` does: samplers see what was told since
         return optuna.Trial(study, number)
+
+    def _confirm(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Let a trial wait that confirms another; whether there is one to confirm."""
+        number = self.plan.confirmation.next(trials)
+        if number is not None:
+            queue_again(self.hold.study, [number], 1, confirms=True)
+        return number is not None
 
     def _claim(self, trial: FrozenTrial) -> bool:
         """Run a trial that waits, unless another program was faster. Signed first: what runs unsigned is never ours."""

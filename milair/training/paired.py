@@ -1,6 +1,6 @@
 """Two recipes compared on the same frames, by a paired t-test (Student 1908) that allows for the noise of seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -53,6 +53,15 @@ def chance_not_worse(mine: Numbers, theirs: Numbers, spread: float = 0.0, runs: 
     if variance <= 0:
         return float(differences[0] >= 0)
     return float(stdtr(frames - 1, differences.mean() / variance**0.5))
+
+
+def spread_over_seeds(scores: Iterable[Sequence[float]]) -> float:
+    """The standard deviation of a training's score over seeds, pooled over recipes: `scores` of each one's trainings.
+
+    0 where no recipe was trained twice."""
+    several = [np.array(runs) for runs in scores if len(runs) > 1]
+    freedom = sum(len(runs) - 1 for runs in several)
+    return float(sum(((runs - runs.mean()) ** 2).sum() for runs in several) / freedom) ** 0.5 if freedom else 0.0
 
 
 def _area(boxes: Numbers) -> Numbers:

@@ -3,14 +3,16 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from optuna.pruners import MedianPruner
 
-from milair import search
+from milair import MilairError, search
 from milair.console.options import parser, place_options, program
 from milair.features import QUOTA
-from milair.frames import KINDS, OBJECTS
+from milair.frames import OBJECTS
 from milair.study import PAIRED, PRUNERS, SAMPLERS, pruners
+from milair.training.paired import Truth
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PRUNERS if kind != PAIRED])
@@ -21,6 +23,14 @@ def test_each_pruner_offered_is_one_of_its_own(kind: str) -> None:
     for one in (both.constant, both.scheduled):
         assert isinstance(one, MedianPruner) == (kind == "median")
     assert tuple(pruners.PRUNERS) == PRUNERS
+
+
+def test_the_paired_pruner_is_one_for_folds() -> None:
+    truth = Truth(np.zeros((9, 4)), np.zeros(9, int))
+    assert isinstance(pruners.pruner(PAIRED, 200, truth), pruners.Paired)
+    assert isinstance(pruners.pruner("median", 200, truth), MedianPruner)
+    with pytest.raises(MilairError, match="--pruner paired compares after each fold; it needs --split folds:5, say"):
+        pruners.pruner(PAIRED, 200)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from PIL import Image
 
 from milair import MilairError, data
 from milair.frames import KINDS, OBJECTS, TRAIN, VALIDATION, duplicates, sample
-from milair.frames.frame import Frame, class_order
+from milair.frames.frame import Frame, Split, class_order
 from milair.frames.pictures import look_at
 from milair.frames.read import read
-from milair.frames.split import default_kind, identity, split
+from milair.frames.split import default_kind, identity, split, splits
 
 
 def of(*labels: str) -> list[Frame]:
@@ -194,3 +194,69 @@ def test_a_split_of_ones_own(tmp_path: Path) -> None:
     strange = tuple(replace(frame, label="new") if frame.part == "validation" else frame for frame in frames)
     with pytest.raises(MilairError, match="class 'new' has validation frames only"):
         split(strange, "file")
+
+
+def places(splits: tuple[Split, ...], frames: list[Frame]) -> list[int]:
+    """The fold that holds each frame back."""
+    held = {frame.path: number for number, fold in enumerate(splits) for frame in fold.val}
+    return [held[frame.path] for frame in frames]
+
+
+def test_folds_hold_every_frame_back_once_and_part_no_near_duplicates(videos: list[Frame]) -> None:
+    cut = splits(videos, "folds:3", 32)
+    assert sorted((frame for fold in cut for frame in fold.val), key=str) == sorted(videos, key=str)
+    for fold in cut:
+        assert {frame.label for frame in fold.val} == {"a", "b"}
+        assert duplicates.across(fold) == 0
+        assert [frame for frame in videos if frame not in fold.val] == list(fold.train)
+    assert splits(videos, "folds:3", 32) == cut
+    assert len({tuple(places(splits(videos, "folds:3", seed), videos)) for seed in range(8)}) > 4  # other cuts
+
+
+def test_five_folds_of_the_real_frames(real_data: Path) -> None:
+    frames = list(read(real_data).labelled)
+    for seed in range(3):
+        cut = splits(frames, "folds:5", seed)
+        assert sum(map(duplicates.across, cut)) == 0
+        assert [len({frame.label for frame in fold.val}) for fold in cut] == [6] * 5
+        assert all(35 <= len(fold.val) <= 41 for fold in cut)
+
+
+def test_frames_that_cannot_be_cut_into_folds(tmp_path: Path) -> None:
+    several, few = paint(tmp_path / "f", *range(9), label="a"), paint(tmp_path / "f", 20, 21, label="b")
+    with pytest.raises(MilairError, match="class 'b' has 2 frames; 3 folds need one each at least"):
+        splits(several + few, "folds:3")
+    video = paint(tmp_path / "g", 30, 30, 30, 31, label="b")
+    with pytest.raises(MilairError, match="class 'b' has 2 groups of near-duplicates; 3 folds need one each at least"):
+        splits(several + video, "folds:3")
+
+
+def test_folds_that_the_data_bring(tmp_path: Path) -> None:
+    folder = sample.write(tmp_path / "sample", labelled=24, unlabelled=0)
+    frames = read(folder).labelled
+    rows = [f"{frame.path.name},{place % 3}" for place, frame in enumerate(frames)]
+    (folder / "split.csv").write_text("\n".join(["filename,split", *rows]))
+    stated = read(folder).labelled
+    assert default_kind(stated) == "file"
+    cut = splits(stated, "file", 5)
+    assert cut == splits(stated, "file", 6)
+    assert places(cut, list(stated)) == [place % 3 for place in range(24)]
+    assert identity(stated, "file") != identity(frames, "file")
+    rows[0] = f"{frames[0].path.name},train"
+    (folder / "split.csv").write_text("\n".join(["filename,split", *rows]))
+    mixed = read(folder).labelled
+    assert default_kind(mixed) == "stratified"
+    with pytest.raises(MilairError, match="nothing says whether"):
+        splits(mixed, "file")
+    with pytest.raises(MilairError, match="fold 1 has all frames of class 'b'; other folds need some as well"):
+        splits([replace(frame, part=part) for frame, part in zip(of(*"aabba"), "00111", strict=True)], "file")
+
+
+@pytest.mark.parametrize("text", ["folds", "folds:", "folds:1", "folds:x", "folds:-2", "folds:101", "halves", "file:2"])
+def test_a_kind_of_split_that_is_none_is_refused_with_those_there_are(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        data.arguments().parse_args(["check", ".", "--split", text])
+    kinds = "stratified, grouped, file, folds:N (N from 2 to 100)"
+    assert f"argument --split: there is no split '{text}'; there are {kinds}" in capsys.readouterr().err

@@ -65,7 +65,7 @@ def test_what_has_too_many_parameters_is_not_trained_but_for_what_is_pinned(
         assert trial.user_attrs.get("error") == (
             "not trained: over the limit parameters=900000" if trial.state == TrialState.PRUNED else None
         )
-    assert [trial.number for trial in results.ranked(study)] == [study.best_trial.number] == [0]
+    assert [arm.trials[0].number for arm in results.ranked(study)] == [study.best_trial.number] == [0]
 
 
 def test_what_is_too_slow_is_not_trained_and_every_trial_keeps_its_ms(
@@ -80,7 +80,7 @@ def test_what_is_too_slow_is_not_trained_and_every_trial_keeps_its_ms(
     assert [trial.user_attrs["ms"] for trial in study.trials] == [*times.values()]
     assert [limits.within(trial) for trial in study.trials] == [True, False, True, False]
     assert "loss" not in study.trials[3].user_attrs
-    assert {trial.number for trial in results.ranked(study)} == {0, 2}
+    assert {arm.trials[0].number for arm in results.ranked(study)} == {0, 2}
     plain = queued()
     plain.optimize(tiny_objective(tmp_path), n_trials=1)
     assert (plain.trials[0].user_attrs["ms"], plain.trials[0].constraints) == (20.0, {})

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import RDBStorage
@@ -15,9 +16,12 @@ from milair.errors import MilairError, OutsideError
 from milair.frames.frame import Split
 from milair.recipe import Recipe
 from milair.study import lock, queue, storage
+from milair.study.confirming import Confirmation
 from milair.study.searching import Plan, Search
+from milair.training.paired import Truth
 from milair.training.values import Died, Ended, Told, Training
 
+TRUTH = Truth(np.zeros((0, 4)), np.zeros(0, int))
 Score = Callable[[optuna.Trial], float]
 
 
@@ -71,7 +75,9 @@ def run(study: optuna.Study, score: Score, goal: int = 1, pool: Pool | None = No
     listener: Any = Lines()
     with lock.held(study) as hold, lock.signed(hold):
         queue.put_back(hold)
-        return Search(hold, objective, pool or Pool(), Plan(goal), listener).run(), listener.lines
+        return Search(
+            hold, objective, pool or Pool(), Plan(goal, Confirmation(TRUTH, 0)), listener
+        ).run(), listener.lines
 
 
 def x(trial: optuna.Trial) -> float:

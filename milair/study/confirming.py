@@ -1,0 +1,58 @@
+"""Confirmation: the arms that may be the best are trained again, with other seeds and cuts, until one stands out.
+
+Of many arms that were trained once, the best score is luck in part: what was trained for its score is no judge of it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+from milair.study.arms import CONFIRMS, Arm, arms, configuration
+from milair.training.paired import Truth, chance_not_worse, spread_over_seeds
+
+LEVEL = 0.05  # below it an arm is worse than the leader, beyond chance
+_GOING = (TrialState.WAITING, TrialState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """At most `budget` further trainings of the arms of a study."""
+
+    truth: Truth
+    budget: int
+    level: float = LEVEL
+
+    def next(self, trials: Sequence[FrozenTrial]) -> int | None:
+        """The number of the trial to train again; None if one arm stands out, or the budget is spent.
+
+        Of the leader and its closest rival the one with fewer trainings (LUCB, Kalyanakrishnan et al. 2012); those that
+        wait or run count as trained. A leader has to be trained twice, whatever its lead."""
+        spent = [trial for trial in trials if CONFIRMS in trial.user_attrs and trial.state != TrialState.FAIL]
+        if len(spent) >= self.budget or not (close := self.rivals(trials)):
+            return None
+        by_number = {trial.number: trial for trial in trials}  # one that waits does not know its recipe yet
+        going = Counter(configuration(by_number[t.user_attrs[CONFIRMS]]) for t in spent if t.state in _GOING)
+        trainings = {arm.configuration: len(arm.trials) + going[arm.configuration] for arm in close}
+        chosen = min(close[:2], key=lambda arm: trainings[arm.configuration])
+        if len(close) == 1 and trainings[chosen.configuration] > 1:
+            return None
+        return chosen.trials[0].number
+
+    def rivals(self, trials: Sequence[FrozenTrial]) -> list[Arm]:
+        """The leader, and the arms that are no worse than it beyond chance, the closest first."""
+        found = arms(trials)
+        if not found:
+            return []
+        frames = {arm.configuration: arm.frames(self.truth) for arm in found}
+        spread = spread_over_seeds([[trial.value or 0.0 for trial in arm.trials] for arm in found])
+        leader, *others = sorted(found, key=lambda arm: -arm.score)
+
+        def chance(arm: Arm) -> float:
+            runs = len(arm.trials), len(leader.trials)
+            return chance_not_worse(frames[arm.configuration], frames[leader.configuration], spread, runs)
+
+        chances = {arm.configuration: chance(arm) for arm in others}
+        close = [arm for arm in others if chances[arm.configuration] >= self.level]
+        return [leader, *sorted(close, key=lambda arm: -chances[arm.configuration])]
