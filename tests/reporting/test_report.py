@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import first
 import numpy as np
@@ -16,14 +15,13 @@ from tiny import search
 
 from milair import ConvHead, LinearHead, Recipe, report, space
 from milair.errors import UsageError
-from milair.frames import split
 from milair.model import heads
 from milair.recipe import Head
 from milair.reporting import page, sections
 from milair.reporting.evidence import Evidence
 from milair.study import storage
 from milair.study.results import stored_settings
-from milair.study.session import read_frames
+from milair.study.session import Session, read_frames
 from milair.training.noise import Noise
 
 
@@ -54,16 +52,9 @@ def written(searched: Path) -> Path:
     return searched / "studies" / "reports" / "first@frames"
 
 
-def session(folder: Path, name: str = "first@frames") -> SimpleNamespace:
-    frames = read_frames(str(folder / "frames"))
-    study = load(folder, name)
-    return SimpleNamespace(
-        settings=stored_settings(study),
-        frames=frames,
-        split=split.split(frames.labelled),
-        space=space.load("first", folder / "spaces"),
-        study=study,
-    )
+def session(folder: Path, name: str = "first@frames") -> Session:
+    frames, study = read_frames(str(folder / "frames")), load(folder, name)
+    return Session(stored_settings(study), frames, space.load("first", folder / "spaces"), study)
 
 
 def evidence(folder: Path, name: str = "first@frames") -> Evidence:
@@ -178,7 +169,7 @@ def test_a_study_of_the_first_versions_has_a_report_without_intervals(searched: 
         kept = {name: value for name, value in trial.user_attrs.items() if name not in ("answers", "curves")}
         old.add_trial(optuna.trial.create_trial(state=trial.state, value=trial.value, user_attrs=kept))
     found, new = evidence(searched), session(searched)
-    text = sections.write(tmp_path, SimpleNamespace(**vars(new) | {"study": old}), new).with_suffix(".md").read_text()
+    text = sections.write(tmp_path, replace(new, study=old), new).with_suffix(".md").read_text()
     assert f"**{found.mean(found.best, 'score'):.4f}** is the highest score" in text
     assert "interval" not in text.split("## The highest scores")[0].replace("intervals are", "")
     assert "nothing can be said of their difference" in text

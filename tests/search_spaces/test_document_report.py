@@ -64,7 +64,9 @@ def evidence(
             study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.75, user_attrs=kept))
     settings = SimpleNamespace(overrides={}, lacking=lambda: lacking or {})
     frames, space = SimpleNamespace(classes=("a", "b")), SimpleNamespace()
-    return Evidence(SimpleNamespace(settings=settings, frames=frames, split=split, space=space, study=study))
+    session = SimpleNamespace(settings=settings, frames=frames, space=space, study=study)
+    session.splits, session.validation = lambda: (split,), split.val
+    return Evidence(session)
 
 
 @pytest.fixture
