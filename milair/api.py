@@ -18,6 +18,7 @@ from milair.errors import UsageError
 from milair.features import QUOTA
 from milair.study import PAIRED, PRUNERS, SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers, searching
 from milair.study import storage as storages
+from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
 from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
@@ -99,8 +100,8 @@ def search(
         passes = baseline.epochs * most_views(baseline, session.settings.dimensions)
         if not enough or confirm:
             workers.start(session.inputs(bank, bank_quota))
-        if study is None:
-            workers.check(baseline)  # what is not available is said before there is a study
+        if study is None:  # what is not available is said before there is one
+            console.say(summary.needs(workers.check(session.training(baseline)), bank_quota))
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), _pruner(session, pruner, passes)
         if trials is None:
@@ -150,6 +151,17 @@ def _search(
             raise
         study.set_user_attr(results.EXHAUSTED, end == "exhausted")
         return end
+
+
+def confirm(study: str, *, trainings: int, studies: Path = Path("studies"), **options: Any) -> Result:
+    """Train what may be the best of a study again, at most so many times, until one stands out.
+
+    `options` are those of `search`; the study's search goes on with it, and draws no more trials than it has."""
+    loaded = _study(study, studies, options.get("storage"))
+    settings = results.stored_settings(loaded)
+    done = sum(CONFIRMS in trial.user_attrs for trial in loaded.get_trials(deepcopy=False))
+    counted, name = len(results.counted(loaded)), loaded.study_name
+    return search(settings.space, name=name, trials=counted, confirm=done + trainings, studies=studies, **options)
 
 
 def dry_run(

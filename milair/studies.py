@@ -1,9 +1,10 @@
 """`python -m milair.studies`: list and show studies, rename or delete them, and put the disk in order."""
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
+from pathlib import Path
 
 from milair.console.command import Progress, command, leave
-from milair.console.options import STORES, add, option, parser, whole
+from milair.console.options import DEVICES, QUOTAS, STORES, add, option, parser, whole
 
 
 def arguments() -> ArgumentParser:
@@ -12,6 +13,8 @@ def arguments() -> ArgumentParser:
     as_json = option("--json", action="store_true", help="the same as JSON")
     several = option("trials", metavar="TRIAL", type=whole(0), nargs="+", help="its number; it is complete")
     seeds = option("--seeds", metavar="N", type=whole(1), default=2, help="so many more each; default: 2")
+    trainings = option("--trainings", metavar="N", type=whole(1), default=10, help="at most; default: %(default)s")
+    spaces = option("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
     new = option("new", metavar="NEW", help="its name from then on")
     yes = option("--yes", action="store_true", help="ask nothing")
     dry_run = option("--dry-run", action="store_true", help="say what would be done, and change nothing")
@@ -29,6 +32,11 @@ def arguments() -> ArgumentParser:
             "queue trials of a study once more, with other seeds, to see how far they spread",
             [name, several, seeds],
         ),
+        (
+            "confirm",
+            "train what may be the best of a study again, with other seeds, until one stands out",
+            [name, trainings, spaces, QUOTAS, DEVICES],
+        ),
         ("rename", "give a study another name; its models stay where they are", [name, new]),
         ("delete", "delete a study with all of its trials; its models stay", [name, yes]),
         ("clean", "remove all features kept on disk, and give trials of searches that died back", [dry_run]),
@@ -39,8 +47,14 @@ def arguments() -> ArgumentParser:
 
 @command(arguments)
 def main(options: Namespace, console: Progress) -> None:
-    from milair.console import shelf
+    from milair import api
+    from milair.console import shelf, summary
 
+    if options.action == "confirm":
+        words = {name: value for name, value in vars(options).items() if name not in ("action", "name")}
+        result = api.confirm(options.name, console=console, **words)
+        console.say(summary.text(result.summary, options, result.session))
+        return
     shelf.ACTIONS[options.action](options, console)
 
 

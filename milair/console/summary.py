@@ -19,6 +19,7 @@ from milair.frames import split as splits
 from milair.study import duration, limits, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
+from milair.training.values import Needs
 
 _TOP = 5
 
@@ -81,6 +82,14 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
         *([f"limits   {limits.shown(settings.limits)}"] if settings.limits else []),
     ]
     return "\n".join(lines)
+
+
+def needs(needs: Needs, quota: float) -> str:
+    """What the first recipe takes, in a line."""
+    return (
+        f"needs    {needs.features / 1e6:.0f} MB of features on disk, of {quota:g} GB for all, and "
+        f"{needs.memory / 1e6:.0f} MB to train its heads"
+    )
 
 
 def waiting_for(session: Session) -> list[dict[str, Any]]:

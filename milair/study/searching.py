@@ -22,7 +22,7 @@ from milair.study.objective import REFERENCE, Objective, Steps
 from milair.study.queue import queue_again
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
-from milair.training.values import Died, Ended, Epoch, Features, Hopeless, News, Opened, Told, Training
+from milair.training.values import Died, Ended, Epoch, Features, Hopeless, Needs, News, Opened, Told, Training
 
 DEATHS = 3  # workers that may die with a trial before it counts as failed
 FAILURES = 3  # in a row, end a search
@@ -183,7 +183,7 @@ class Search:
             self.listener.say(told.reason)
             if hand is not None:
                 self._bereaved(self.hands.pop(name).trial, name)
-        elif hand is not None:  # else it was stopped, and tells what it has not heard of yet
+        elif hand is not None and not isinstance(told, Needs):  # else it was stopped, and has not heard of it yet
             self._step(name, hand, told)
         return name in self.hands
 

@@ -22,7 +22,7 @@ from milair.recipe import Recipe
 from milair.training import devices
 from milair.training.latency import latency
 from milair.training.train import new_heads, refuse, train
-from milair.training.values import Hopeless, Inputs, News, Opened, Training
+from milair.training.values import Hopeless, Inputs, Needs, News, Opened, Training
 
 
 @dataclass
@@ -87,6 +87,11 @@ class Trainer:
                 ),
             )
         return self._bank[1]
+
+    def needs(self, training: Training) -> Needs:
+        """MilairError as of `weights`."""
+        self.weights(training.recipe)
+        return Needs(self.bank_bytes(training), self.memory_needed(training))
 
     def weights(self, recipe: Recipe) -> str:
         """The fingerprint of a recipe's weights. MilairError if they or the backbone are not available, or if it cannot

@@ -103,6 +103,14 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What a training takes, in bytes, before it begins."""
+
+    features: int  # on disk
+    memory: int  # on the device, about
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """From a worker, last of a task: what went wrong, if anything did."""
 
@@ -123,4 +131,4 @@ class Died:
 
 
 News = Opened | Epoch  # of a training
-Told = News | Features | Ended | Died  # by a worker
+Told = News | Features | Needs | Ended | Died  # by a worker

@@ -15,8 +15,7 @@ from threading import Thread
 from typing import IO, Self
 
 from milair.errors import MilairError
-from milair.recipe import Recipe
-from milair.training.values import Died, Ended, Inputs, Told, Training
+from milair.training.values import Died, Ended, Inputs, Needs, Told, Training
 from milair.workers.messages import Check, Start, Stop
 
 RESTARTS = 3  # of a worker that ends no training in between
@@ -100,16 +99,19 @@ class Workers:
         for name, device in self.devices.items():
             self.processes[name].send(Start(inputs, device, self.threads))
 
-    def check(self, recipe: Recipe) -> None:
-        """MilairError if the backbone of a recipe or its weights are not available."""
-        first, task = self.names[0], Check(recipe)
+    def check(self, training: Training) -> Needs:
+        """What a training needs. MilairError if its backbone or weights are not available."""
+        first, task = self.names[0], Check(training)
         self.processes[first].send(task)
         for name, news in self.listen():
+            if isinstance(news, Needs):
+                needs = news
             if isinstance(news, Ended):
                 news.check()
-                break
+                return needs
             if isinstance(news, Died) and name == first:
                 self.processes[first].send(task)
+        raise AssertionError("it listens without end")
 
     def train(self, name: str, training: Training) -> None:
         """Let an idle worker train; what becomes of it is heard, Ended last."""

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from milair.recipe import Recipe
-from milair.training.values import Inputs
+from milair.training.values import Inputs, Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +16,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """To a worker: say whether the backbone and the weights of a recipe are available."""
+    """To a worker: say what a training needs, or what of it is not available."""
 
-    recipe: Recipe
+    training: Training
 
 
 @dataclass(frozen=True, slots=True)

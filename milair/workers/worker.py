@@ -55,7 +55,7 @@ class Worker:
                     device = devices.open_device(start.device)
                     trainer = Trainer(start.inputs, device, lambda *step: pipe.send(Features(*step)))
                 if isinstance(task, Check):
-                    trainer.weights(task.recipe)
+                    pipe.send(trainer.needs(task.training))
                 else:
                     for news in trainer.train(task):
                         pipe.send(news)

@@ -119,22 +119,22 @@ def test_a_worker_that_cannot_begin_says_why_and_is_not_begun_for_ever(place: Pl
     hook("sys.exit('no torch for you')")
     with local.Workers(["cpu"], 1) as workers:
         workers.begin()
-        recipe = baseline(place, workers).recipe
+        training = baseline(place, workers)
         with pytest.raises(MilairError, match=r"worker cpu died \(.*no torch for you\), 4 times without finishing"):
-            workers.check(recipe)
+            workers.check(training)
 
 
 def test_a_worker_that_dies_as_it_checks_is_asked_again(place: Place) -> None:
     with local.Workers(["cpu", "cpu"], 1) as workers:
         workers.begin()
-        recipe = baseline(place, workers).recipe
+        training = baseline(place, workers)
         first = workers.processes["cpu#1"].popen
         first.kill()
         first.wait()
         workers.processes["cpu#2"].popen.kill()
-        workers.check(recipe)
+        workers.check(training)
         with pytest.raises(MilairError, match="nonesuch"):
-            workers.check(recipe.override({"backbone": "nonesuch"}))
+            workers.check(replace(training, recipe=training.recipe.override({"backbone": "nonesuch"})))
 
 
 def test_a_message_that_cannot_be_read_ends_its_worker(place: Place) -> None:
