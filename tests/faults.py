@@ -111,12 +111,14 @@ class Search:
 class Place:
     """Frames, a space, a bank and a study of them; the database is an SQLite file there, or wherever `url` says."""
 
-    def __init__(self, folder: Path, *, url: str | None = None, text: str = tiny.SPACE) -> None:
-        self.folder, self.banks = folder, folder / "banks"
+    def __init__(
+        self, folder: Path, *, url: str | None = None, text: str = tiny.SPACE, split: str = "stratified"
+    ) -> None:
+        self.folder, self.banks, self.split = folder, folder / "banks", split
         folder.mkdir(parents=True, exist_ok=True)
         self.options = tiny.make(folder)
         self.url = url or storage.default_url(folder / "studies")
-        self.options += ["--storage", self.url, "--bank", str(self.banks)]
+        self.options += ["--storage", self.url, "--bank", str(self.banks), "--split", split]
         self.space = folder / "spaces" / "tiny.py"
         self.space.write_text(text)
 
@@ -151,7 +153,14 @@ class Place:
         """What a search of it runs, in this process."""
         folder, spaces = self.folder / "frames", self.folder / "spaces"
         return api.objective(
-            "tiny", data=folder, views=views, device="cpu", spaces=spaces, bank=banks or self.banks, **given
+            "tiny",
+            data=folder,
+            views=views,
+            device="cpu",
+            spaces=spaces,
+            bank=banks or self.banks,
+            split=self.split,
+            **given,
         )
 
     def trainer(self, banks: Path | None = None, views: int = 2) -> Trainer:
@@ -167,7 +176,7 @@ class Place:
         chosen = space.load("tiny", self.space.parent)
         sizes = chosen.dimensions().get("image_size", {"choices": [chosen.baseline.image_size]})["choices"]
         for size in sizes:
-            trainer.bank(session.training(chosen.baseline.override({"image_size": size})))
+            trainer.bank(session.training(session.recipe(chosen.baseline).override({"image_size": size})))
         return files(banks)
 
 

@@ -25,6 +25,9 @@ def test_ten_times_four_workers_train_each_of_300_queued_trials_once(tmp_path: P
     print(f"300 trials in 4 workers took {min(seconds):.1f} to {max(seconds):.1f} s")
 
 
+SPLITS = ("stratified", "folds:3")
+
+
 def assert_survives(storm: Storm) -> None:
     trials = storm.run()
     assert_whole(trials, storm.total)
@@ -41,8 +44,9 @@ def test_a_study_survives_a_few_kills(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-def test_a_study_survives_sixty_kills(tmp_path: Path) -> None:
-    storm = Storm(Place(tmp_path, text=STORM_SPACE), kills=60)
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_study_survives_sixty_kills(tmp_path: Path, split: str) -> None:
+    storm = Storm(Place(tmp_path, text=STORM_SPACE, split=split), kills=60)
     assert_survives(storm)
     assert storm.hits["during a trial"] >= 20
     assert storm.hits["during a bank"] >= 1
@@ -50,7 +54,7 @@ def test_a_study_survives_sixty_kills(tmp_path: Path) -> None:
 
 def told(place: Place) -> list[object]:
     """What a study found, but for how long it took and who ran it."""
-    names = ("recipe", "curves", "iou", "accuracy", "epoch", "epochs")
+    names = ("recipe", "curves", "iou", "accuracy", "epoch", "epochs", "answers")
     return [
         [trial.number, trial.params, trial.state, trial.value, trial.intermediate_values]
         + [trial.user_attrs[name] for name in names]
@@ -58,9 +62,11 @@ def told(place: Place) -> list[object]:
     ]
 
 
-def test_a_seed_gives_the_same_study_even_when_it_is_killed_on_its_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_seed_gives_the_same_study_even_when_it_is_killed_on_its_way(tmp_path: Path, split: str) -> None:
+    """By folds also in the middle of one."""
     fixed = ("--trials", "5", "--seed", "5", "--set", "epochs=20", "--set", "patience=20")
-    peaceful, killed = (Place(tmp_path / name) for name in ("peaceful", "killed"))
+    peaceful, killed = (Place(tmp_path / name, split=split) for name in ("peaceful", "killed"))
     assert tiny.search([*peaceful.options, *fixed]) == 0
 
     def runs(number: int) -> bool:
