@@ -16,9 +16,10 @@ from milair import recipe
 from milair.console.options import place_options, program
 from milair.console.table import table
 from milair.frames import split as splits
-from milair.study import duration, limits, queue, results
+from milair.study import arms, duration, limits, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
+from milair.training.paired import Truth
 from milair.training.values import Needs
 
 _TOP = 5
@@ -55,6 +56,7 @@ def summary(
             for arm in ranking[:_TOP]
             for trial in arm.trials[:1]
         ],
+        "interval": None if session is None else _interval(ranking, session),
         "no_best": None if ranking else results.why_none(study),
         "limits": study.user_attrs.get(results.SETTINGS, {}).get("limits", {}),
         "over_limits": [
@@ -67,6 +69,15 @@ def summary(
         ],
         "waiting_for": list(waiting_for),
     }
+
+
+def _interval(ranking: Sequence[arms.Arm], session: Session) -> dict[str, float] | None:
+    """In which the best arm's score lies with 95%, and of how many frames; None if its trials kept no outputs."""
+    noise = arms.noise(ranking, Truth.of(session.validation, session.frames.classes))
+    if not ranking or ranking[0].configuration not in noise.outcomes:
+        return None
+    estimate = noise.score(ranking[0].configuration)
+    return {"low": estimate.low, "high": estimate.high, "frames": len(session.validation)}
 
 
 def describe(session: Session, devices: Sequence[str], threads: int) -> str:
@@ -127,10 +138,13 @@ def text(result: Mapping[str, Any], options: Namespace, session: Session | None)
     if result["over_limits"]:
         over = limits.shown(result["limits"])
         lines.append(f"over the limits ({over}), so never the best: {', '.join(map(str, result['over_limits']))}")
-    if result["best"] and (best := result["best"][0])["confirmed"]:
+    if interval := result["interval"]:
+        best, n = result["best"][0], result["best"][0]["trainings"]
+        again = f"; its first score was {best['first_score']:.4f}" if best["confirmed"] else ""
         lines.append(
-            f"trial {best['trial']} is confirmed: {best['score']:.4f} over {best['trainings']} trainings with other "
-            f"seeds; its first score was {best['first_score']:.4f}"
+            f"trial {best['trial']}: 95% interval {interval['low']:.3f} to {interval['high']:.3f}, of "
+            f"{interval['frames']} frames and {n} training{'s' * (n > 1)}{again}. It was chosen by them: expect less "
+            "elsewhere"
         )
     if (chance := result["chance_baseline"]) is not None:
         lines.append(f"chance baseline: {chance:.4f} (majority class, mean box)")

@@ -113,7 +113,8 @@ class Evidence:
     def progress(self) -> tuple[list[float], list[float]]:
         """Trial by trial in their order: passes over the data so far, and the best complete score so far."""
         kept = [trial.user_attrs for trial in self.finished]
-        passes = [attrs.get("epochs", 0) * attrs.get("recipe", {}).get("augmentations", 0) for attrs in kept]
+        epochs = [attrs.get("epochs", 0) * attrs.get("folds", 1) for attrs in kept]
+        passes = [n * attrs.get("recipe", {}).get("augmentations", 0) for n, attrs in zip(epochs, kept, strict=True)]
         ranked = {trial.number for trial in self.complete}
         scores = [(trial.value or 0.0) * (trial.number in ranked) for trial in self.finished]
         return np.cumsum(passes).tolist(), np.maximum.accumulate(scores).tolist()

@@ -178,7 +178,9 @@ def _batch_sizes(evidence: Evidence) -> str:
     trainings = pd.DataFrame(
         {
             "batch": recipe.batch_size,
-            "ms": 1000 * kept["seconds"] / (kept["epochs"] * recipe.augmentations * len(evidence.splits[0].train)),
+            "ms": 1000
+            * kept["seconds"]
+            / (kept["epochs"] * recipe.augmentations * kept.get("folds", 1) * len(evidence.splits[0].train)),
             "heads": heads.training_bytes(recipe, len(evidence.classes)) / 1e6,
             "ram": kept["memory"]["ram_MB"] / 1024,
             "vram": kept["memory"]["vram_MB"] / 1024,

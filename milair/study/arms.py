@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from milair.recipe import Recipe
+from milair.training.noise import Noise
 from milair.training.paired import Numbers, Truth
 
 OUTPUTS = "answers"  # trial attribute that holds a row of outputs for each validation frame
@@ -50,6 +51,12 @@ def arms(trials: Iterable[FrozenTrial]) -> list[Arm]:
             groups.setdefault(configuration(trial), []).append(trial)
     each = [Arm(configuration, trials) for configuration, trials in groups.items()]
     return sorted(each, key=lambda arm: (not arm.confirmed, -arm.score, arm.trials[0].number))
+
+
+def noise(arms: Iterable[Arm], truth: Truth) -> Noise:
+    """Of arms by their configurations, over the trials that kept their outputs; those of the first versions did not."""
+    kept = {arm.configuration: [trial for trial in arm.trials if trial.user_attrs.get(OUTPUTS)] for arm in arms}
+    return Noise({name: [scores(trial, truth) for trial in trials] for name, trials in kept.items()})
 
 
 def scores(trial: FrozenTrial, truth: Truth) -> Numbers:

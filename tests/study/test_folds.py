@@ -152,7 +152,7 @@ def test_a_search_confirms_what_may_be_the_best(tmp_path: Path, capsys: pytest.C
         confirmed = study.trials[trial.user_attrs[CONFIRMS]].user_attrs["recipe"]
         assert trial.user_attrs["recipe"] == confirmed | {"seed": trial.user_attrs["recipe"]["seed"]}
         assert trial.user_attrs["recipe"]["seed"] > confirmed["seed"]
-    assert "is confirmed:" in out
+    assert "its first score was" in out
     assert search(options, "--trials", "3") == 0
     assert len(load(tmp_path).trials) == len(study.trials)  # nothing is left to confirm
     assert search(options, "--trials", "4") == 0  # and four are four that were drawn
