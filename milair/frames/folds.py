@@ -21,8 +21,9 @@ def folds(frames: Sequence[Frame], count: int, seed: int = 0) -> tuple[Split, ..
     classes, groups = class_order(frames), duplicates.groups(frames)
     ids = [classes.index(frame.label) for frame in frames]
     for what, counts in (("frames", Counter(ids)), ("groups of near-duplicates", _groups(ids, groups))):
-        if few := next((number for number in range(len(classes)) if counts[number] < count), None):
-            raise MilairError(f"class '{classes[few]}' has {counts[few]} {what}; {count} folds need one each at least")
+        for number, name in enumerate(classes):
+            if counts[number] < count:
+                raise MilairError(f"class '{name}' has {counts[number]} {what}; {count} folds need one each at least")
     for attempt in range(_CUTS):
         cutter = StratifiedGroupKFold(count, shuffle=True, random_state=seed + 2**20 * attempt)
         with warnings.catch_warnings(action="ignore", category=UserWarning):

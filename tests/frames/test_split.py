@@ -226,6 +226,8 @@ def test_frames_that_cannot_be_cut_into_folds(tmp_path: Path) -> None:
     several, few = paint(tmp_path / "f", *range(9), label="a"), paint(tmp_path / "f", 20, 21, label="b")
     with pytest.raises(MilairError, match="class 'b' has 2 frames; 3 folds need one each at least"):
         splits(several + few, "folds:3")
+    with pytest.raises(MilairError, match="class 'b' has 2 frames; 3 folds need one each at least"):
+        splits(few, "folds:3")  # of one class alone
     video = paint(tmp_path / "g", 30, 30, 30, 31, label="b")
     with pytest.raises(MilairError, match="class 'b' has 2 groups of near-duplicates; 3 folds need one each at least"):
         splits(several + video, "folds:3")
