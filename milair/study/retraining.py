@@ -38,6 +38,7 @@ class Retrained:
     difference: float | None  # the largest from the trial's own metrics; None for other seeds
     folder: Path
     tuned: Metrics | None = None  # with blocks of the backbone trained too, where that was asked for
+    expected: float | None = None  # the trial's score out of fold, where this model was trained on all frames
     unfrozen: int = 0  # blocks of the backbone that are trained in the saved model; 0: `tuned` is no better
 
     @property
@@ -47,7 +48,8 @@ class Retrained:
 
     def __str__(self) -> str:
         if self.metrics is None:
-            return f"seed {self.recipe.seed}: trained on all frames"
+            expected = "" if self.expected is None else f"; out of fold such models score {self.expected:.4f}"
+            return f"seed {self.recipe.seed}: trained on all frames{expected}"
         text = f"seed {self.recipe.seed}: {_in_full(self.metrics)} at epoch {self.epoch}"
         if self.tuned is None:
             return text
@@ -157,8 +159,10 @@ class Retraining:
         model = Detector(preprocessing, backbone, first, recipe, bank.classes, *second)
         metrics = None if self.everything else kept.best if recipe.scheduled or alone else kept.val
         own = alone and recipe == Recipe.from_json(stored["recipe"])
-        checkpoint.save(folder, model, self._about(metrics) | {"trial": trial.number, "epoch": kept.number})
-        return model, Retrained(recipe, kept.number, metrics, difference if own else None, folder)
+        expected = trial.value if self.everything and "folds" in stored else None
+        about = {"trial": trial.number, "epoch": kept.number} | ({} if expected is None else {"out_of_fold": expected})
+        checkpoint.save(folder, model, self._about(metrics) | about)
+        return model, Retrained(recipe, kept.number, metrics, difference if own else None, folder, expected=expected)
 
     def _finetune(
         self, model: Detector, retrained: Retrained, split: Split, trial: FrozenTrial
@@ -190,7 +194,8 @@ class Retraining:
         scores = Folds(models[0].recipe, list(splits)).mean([one.metrics for one in each if one.metrics])
         again = models[0].recipe.seed == trial.user_attrs["recipe"]["seed"]
         whole = again and trial.user_attrs["folds"] == len(splits)  # a trial that was pruned had fewer
-        checkpoint.save(folder, Ensemble(models), self._about(scores) | {"trial": trial.number})
+        about = {"trial": trial.number, "folds": len(splits)}
+        checkpoint.save(folder, Ensemble(models), self._about(scores) | about)
         difference = _difference(scores, trial) if whole else None
         return Combined(len(models), False, scores, None, folder, len(splits), difference)
 

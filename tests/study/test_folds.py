@@ -138,6 +138,9 @@ def test_on_all_frames_it_is_one_model_of_as_many_epochs(tmp_path: Path) -> None
     (model,) = Retraining(replace(made.session, study=study), made.trainer, True)(study.trials, tmp_path / "model")
     assert isinstance(model, Retrained)
     assert (model.epoch, model.metrics) == (study.trials[0].user_attrs["epoch"], None)
+    assert (
+        model.expected == json.loads((tmp_path / "model" / "model.json").read_text())["out_of_fold"] == study.best_value
+    )
 
 
 def test_a_search_confirms_what_may_be_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
