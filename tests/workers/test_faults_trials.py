@@ -33,7 +33,7 @@ for widths in ("9999", "3000", "8"):
     study.enqueue_trial({"cls_head.widths": widths, "alpha": 0.7})
 places = {"data": folder / "frames", "spaces": folder / "spaces", "bank": folder / "banks"}
 objective = api.objective("tiny", views=2, device="cpu", **places)
-objective.trainer.bank(objective.session.space.baseline)
+objective.trainer.bank(objective.session.training(objective.session.space.baseline))
 limit = psutil.Process().memory_info().vms + room
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 study.optimize(objective, n_trials=3)
