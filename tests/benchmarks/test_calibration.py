@@ -1,0 +1,69 @@
+"""What a report promises, on the recorded sets of drawn frames; its correction on made-up recipes of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from selection.calibration import Calibration, calibrate, calibrations, expected, read
+
+from milair.training.noise import Numbers
+
+TRUTH = 0.8
+
+
+def made_up(number: int, spread: float = 0.0, recipes: int = 20, frames: int = 48) -> tuple[Numbers, Numbers]:
+    """True scores [recipes], and outcomes [recipes, frames] that agree on which frames are hard."""
+    random = np.random.default_rng(number)
+    true = TRUTH + spread * random.standard_normal(recipes)
+    noise = 0.25 * random.standard_normal(frames) + 0.12 * random.standard_normal((recipes, frames))
+    return true, true[:, None] + noise
+
+
+def optimism(spread: float, sets: int = 250) -> tuple[float, float]:
+    """On average over sets: of the best one's own mean, and of what is expected of it."""
+    rows = []
+    for number in range(sets):
+        true, outcomes = made_up(number, spread)
+        best = outcomes.mean(1).argmax()
+        rows.append((outcomes[best].mean() - true[best], expected(outcomes, 100) - true[best]))
+    plain, corrected = np.mean(rows, axis=0).tolist()
+    return plain, corrected
+
+
+def test_the_best_of_equal_recipes_is_overrated_and_corrected() -> None:
+    plain, corrected = optimism(0.0)
+    assert plain > 0.025
+    assert abs(corrected) < 0.005
+
+
+def test_the_best_of_different_recipes_is_corrected_by_less_and_never_overrated() -> None:
+    plain, corrected = optimism(0.03)
+    assert 0.008 < plain < 0.025
+    assert -0.01 < corrected < 0.003
+
+
+def test_one_recipe_is_expected_to_score_what_it_scored() -> None:
+    _, outcomes = made_up(0, recipes=1)
+    assert expected(outcomes) == pytest.approx(outcomes.mean(), abs=0.003)
+    assert expected(outcomes[:, :1]) == outcomes[0, 0]  # nothing is out of a bag of one frame
+
+
+def test_the_order_of_recipes_does_not_matter() -> None:
+    _, outcomes = made_up(1)
+    assert expected(outcomes[::-1]) == pytest.approx(expected(outcomes))
+
+
+def test_optimism_and_coverage_of_reports() -> None:
+    reported, true = np.array([[0.8], [0.6], [0.7], [0.9]]), np.full((4, 1), 0.7)
+    found = calibrate(reported, true, np.full((4, 1), 0.15))
+    bias, error = found.bias
+    assert bias == pytest.approx(0.05)
+    assert error == pytest.approx(np.std([0.1, -0.1, 0, 0.2], ddof=1) / 2)
+    share, low, high = found.coverage
+    assert share == 0.75
+    assert 0 < low < share < high < 1
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, dict[str, Calibration]]:
+    return {name: calibrations(way) for name, way in read().items()}
