@@ -10,9 +10,12 @@ it holds the truth; of 95% intervals 95 in 100 should.
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,87 +28,56 @@ DRAWS = 1000  # resamples of frames, for speed; a report has 5,000
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to estimate, on all sets: what it saw, and what is true of the same models."""
+class Trainings:
+    """Of recipes on sets: what was seen of them, and what is true of the same models."""
 
-    outcomes: Numbers  # [sets, runs, frames]: (IoU + correctness) / 2 of frames that a model was not trained on
-    truth: Numbers  # [sets, runs]: on unseen frames, the mean over a run's models
-    names: list[str]  # [runs] of their recipes, each once, and then those that were trained with other seeds
-
-    @property
-    def once(self) -> Numbers:
-        """Of each recipe the first training: [sets, recipes, frames]."""
-        return self.outcomes[:, : len(set(self.names))]
+    names: list[str]  # [recipes]
+    outcomes: Numbers  # [sets, recipes, frames]: (IoU + correctness) / 2 of frames that a model was not trained on
+    truth: Numbers  # [sets, recipes]: on unseen frames, the mean over the models of a training
 
     @property
     def scores(self) -> Numbers:
-        """What is reported of each recipe: [sets, recipes]."""
-        return self.once.mean(2)
+        """What is reported: [sets, recipes]."""
+        scores: Numbers = self.outcomes.mean(2)
+        return scores
 
-    @property
-    def true(self) -> Numbers:
-        """[sets, recipes]."""
-        return self.truth[:, : self.once.shape[1]]
+
+@dataclass(frozen=True)
+class Way:
+    """A way to estimate."""
+
+    once: Trainings  # each recipe with one seed, on all sets
+    again: Trainings  # some of them with other seeds, on the first sets
 
     @cached_property
     def halves(self) -> Numbers:
         """Half of each 95% interval, as milair gives it where every recipe was trained once: [sets, recipes]."""
-        return np.array([[_half(noise, key) for key in noise.outcomes] for noise in map(_noise, self.once)])
+        return _halves([{number: [row] for number, row in enumerate(rows)} for rows in self.once.outcomes])
 
     @cached_property
     def halves_with_seeds(self) -> Numbers:
-        """The same where some recipes were trained several times, which shows the spread over seeds to all of them."""
-        return np.array([[_half(noise, key) for key in noise.outcomes] for noise in map(self._noise, self.outcomes)])
+        """The same of the first sets, with all trainings: those of some show the spread over seeds to all of them."""
+        return _halves([dict(enumerate(each)) for each in self.seeds(self.once.outcomes, self.again.outcomes)])
 
-    def runs(self, recipe: int) -> list[int]:
-        """The places of a recipe's trainings."""
-        return [place for place, name in enumerate(self.names) if name == self.names[recipe]]
-
-    def _noise(self, outcomes: Numbers) -> Noise:
-        """Of one set's [runs, frames]."""
-        return Noise({recipe: list(outcomes[self.runs(recipe)]) for recipe in range(self.once.shape[1])}, DRAWS)
-
-    @property
-    def best(self) -> NDArray[np.intp]:
-        """The place of each set's best recipe, by what is reported: [sets, 1]."""
-        return self.scores.argmax(1)[:, None]
-
-    @property
-    def corrected(self) -> Numbers:
-        """What is to be expected of each set's best: [sets, 1]."""
-        return np.array([[expected(rows, seed=number)] for number, rows in enumerate(self.once)])
-
-
-def read(file: Path = DRAWN) -> dict[str, Way]:
-    """The sets in "folds" and on a single "holdout"."""
-    with np.load(file) as arrays:
-        return {way: _way(way, arrays) for way in ("folds", "holdout")}
-
-
-def expected(outcomes: Numbers, draws: int = DRAWS, seed: int = 0) -> float:
-    """What the best of several recipes will score on other frames, by their outcomes [recipes, frames].
-
-    Its own mean also says how lucky it was with these frames, or it had not been picked. So on each resample of the
-    frames the best is picked anew, and scored on the frames that are not in the resample (the bootstrap bias corrected
-    cross-validation of Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107). If all recipes are equally
-    good it is right on average; else it is a little low, for resamples pick worse than all frames do."""
-    frames = outcomes.shape[1]
-    counts = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1 / frames), draws)
-    counts = counts[(counts == 0).any(1)]
-    if not len(counts):
-        return float(outcomes.mean(1).max())
-    out = counts == 0
-    best = outcomes[(counts @ outcomes.T).argmax(1)]
-    return float(((best * out).sum(1) / out.sum(1)).mean())
+    def seeds(self, once: Numbers, again: Numbers) -> list[list[list[Any]]]:
+        """What trainings have, by recipe: a list of all its seeds', for each of the first sets."""
+        places = [[n for n, name in enumerate(self.again.names) if name == recipe] for recipe in self.once.names]
+        return [
+            [[first, *(others[place] for place in mine)] for first, mine in zip(firsts, places, strict=True)]
+            for firsts, others in zip(once[: len(again)], again, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Of reports [sets, n] of n recipes each, against the truth."""
+    """Of reports on sets: how they compare with the truth."""
 
-    optimism: Numbers  # [sets, n]
-    covered: NDArray[np.bool_]  # [sets, n]
-    halves: Numbers  # [sets, n]
+    optimism: Numbers  # [sets, reports]
+    halves: Numbers  # [sets, reports]
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        return np.abs(self.optimism) <= self.halves
 
     @property
     def bias(self) -> tuple[float, float]:
@@ -117,78 +89,99 @@ class Calibration:
     def coverage(self) -> tuple[float, float, float]:
         """The share of intervals that cover, and its 95% interval: of one report a set Wilson's, of several by the
         standard error over the sets."""
-        share = float(self.covered.mean())
+        each = self.covered.mean(1)
+        share = float(each.mean())
         if self.covered.shape[1] == 1:
-            interval = binomtest(int(self.covered.sum()), len(self.covered)).proportion_ci(method="wilson")
+            interval = binomtest(int(each.sum()), len(each)).proportion_ci(method="wilson")
             return share, float(interval.low), float(interval.high)
-        half = 1.96 * float(self.covered.mean(1).std(ddof=1)) / len(self.covered) ** 0.5
+        half = 1.96 * float(each.std(ddof=1)) / len(each) ** 0.5
         return share, share - half, min(share + half, 1.0)
 
     def __str__(self) -> str:
-        (bias, error), (share, low, high) = self.bias, self.coverage
-        return f"{bias:+.4f} ± {error:.4f}   {share:6.1%} ({low:.1%} to {high:.1%})   ±{self.halves.mean():.3f}"
+        (bias, error), (share, low, high), n = self.bias, self.coverage, len(self.optimism)
+        spread = self.optimism.std(0, ddof=1).mean()
+        return (
+            f"{bias:+.4f} ± {error:.4f}   {share:6.1%} ({low:.1%} to {high:.1%}), n = {n:<4}"
+            f"  ±{self.halves.mean():.3f}   {spread:.4f}"
+        )
 
 
-def calibrate(reported: Numbers, true: Numbers, halves: Numbers) -> Calibration:
-    """All of them [sets, n]."""
-    return Calibration(reported - true, np.abs(reported - true) <= halves, halves)
+def read(file: Path = DRAWN) -> dict[str, Way]:
+    """The sets in "folds" and on a single "holdout"."""
+    with np.load(file) as arrays:
+        names = list(json.loads(str(arrays["recipes"]))), arrays["again"].tolist()
+        return {
+            way: Way(_trainings(names[0], way, arrays), _trainings(names[1], f"again_{way}", arrays))
+            for way in ("folds", "holdout")
+        }
+
+
+def expected(outcomes: Numbers, draws: int = DRAWS, seed: int = 0) -> float:
+    """What the best of several recipes will score on other frames, by their outcomes [recipes, frames].
+
+    Its own mean also says how lucky it was with these frames, or it had not been picked. So on each resample of the
+    frames the best is picked anew, and scored on the frames that are not in the resample (the bootstrap bias corrected
+    cross-validation of Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107). If all recipes are equally
+    good it is right on average; else it is a little low, for a resample picks worse than all frames do."""
+    frames = outcomes.shape[1]
+    counts = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1 / frames), draws)
+    out = counts == 0
+    counts, out = counts[out.any(1)], out[out.any(1)]
+    if not len(counts):  # as of one frame
+        return float(outcomes.mean(1).max())
+    best = outcomes[(counts @ outcomes.T).argmax(1)]
+    return float(((best * out).sum(1) / out.sum(1)).mean())
 
 
 def calibrations(way: Way) -> dict[str, Calibration]:
-    """Of a recipe fixed beforehand, and of the one that is picked as the best."""
-    best, (scores, true, halves) = way.best, (way.scores, way.true, way.halves)
-    picked_true, picked_halves = np.take_along_axis(true, best, 1), np.take_along_axis(halves, best, 1)
+    """Of a recipe fixed beforehand, and of the one that is picked as the best, each trained once."""
+    optimism, halves = way.once.scores - way.once.truth, way.halves
+    best = way.once.scores.argmax(1)[:, None]
+    truth, half = (np.take_along_axis(values, best, 1) for values in (way.once.truth, halves))
+    corrected = np.array([[expected(rows, seed=number)] for number, rows in enumerate(way.once.outcomes)])
     return {
-        "fixed: the baseline": calibrate(scores[:, :1], true[:, :1], halves[:, :1]),
-        "fixed: each recipe": calibrate(scores, true, halves),
-        "best, as reported": calibrate(scores.max(1, keepdims=True), picked_true, picked_halves),
-        "best, corrected": calibrate(way.corrected, picked_true, picked_halves),
+        "fixed, the baseline": Calibration(optimism[:, :1], halves[:, :1]),
+        "fixed, mean of all": Calibration(optimism, halves),
+        "best, as reported": Calibration(np.take_along_axis(optimism, best, 1), half),
+        "best, corrected": Calibration(corrected - truth, half),
     }
 
 
-def with_seeds(way: Way) -> dict[str, Calibration]:
-    """Where two recipes were trained with three seeds: of these, and of those that were trained once.
-
-    A recipe's truth is the mean over its seeds. One of them is that of the very models that were scored."""
-    several = [recipe for recipe in range(way.once.shape[1]) if len(way.runs(recipe)) > 1]
-    alone = [recipe for recipe in range(way.once.shape[1]) if recipe not in several]
-    scores, true = (
-        np.stack([values[:, way.runs(recipe)].mean(1) for recipe in several], axis=1)
-        for values in (way.outcomes.mean(2), way.truth)
+def calibrations_with_seeds(way: Way) -> dict[str, Calibration]:
+    """Where some recipes were trained with several seeds: of these and of the others, fixed beforehand."""
+    scores, truth = (
+        np.array([[np.mean(seeds) for seeds in rows] for rows in way.seeds(once, again)])
+        for once, again in ((way.once.scores, way.again.scores), (way.once.truth, way.again.truth))
     )
-    others = np.stack([way.truth[:, way.runs(recipe)[1:]].mean(1) for recipe in several], axis=1)
-    halves = way.halves_with_seeds
+    several = np.array([name in way.again.names for name in way.once.names])
+    optimism, halves = scores - truth, way.halves_with_seeds
     return {
-        "three seeds": calibrate(scores, true, halves[:, several]),
-        "one seed beside them": calibrate(way.scores[:, alone], way.true[:, alone], halves[:, alone]),
-        "one seed, two others' truth": calibrate(way.scores[:, several], others, way.halves[:, several]),
+        "three seeds": Calibration(optimism[:, several], halves[:, several]),
+        "one seed beside them": Calibration(optimism[:, ~several], halves[:, ~several]),
     }
 
 
-def _way(way: str, arrays: dict[str, NDArray[np.generic]]) -> Way:
-    iou, names = arrays[f"{way}_iou"] / np.float64(255), arrays["runs"].tolist()
+def _trainings(names: list[str], way: str, arrays: Mapping[str, NDArray[Any]]) -> Trainings:
+    iou = arrays[f"{way}_iou"] / 255
     right = np.unpackbits(arrays[f"{way}_right"], axis=-1, count=iou.shape[-1])
-    return Way((iou + right) / 2, arrays[f"{way}_true"].astype(np.float64).mean((2, 3)), names)
+    return Trainings(names, (iou + right) / 2, arrays[f"{way}_true"].astype(np.float64).mean((2, 3)))
 
 
-def _noise(rows: Numbers) -> Noise:
-    return Noise({number: [row] for number, row in enumerate(rows)}, DRAWS)
-
-
-def _half(noise: Noise, key: int) -> float:
-    """The wider side: the other may have been cut at 0 or 1."""
-    estimate = noise.score(key)
-    return max(estimate.high - estimate.value, estimate.value - estimate.low)
+def _halves(studies: Sequence[Mapping[int, Sequence[Numbers]]]) -> Numbers:
+    """Half of each recipe's interval in each study. It is the wider side: the other may have been cut at 0 or 1."""
+    estimates = [[noise.score(key) for key in noise.outcomes] for noise in (Noise(study, DRAWS) for study in studies)]
+    return np.array([[max(one.high - one.value, one.value - one.low) for one in row] for row in estimates])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", type=Path, default=DRAWN)
     for name, way in read(parser.parse_args().file).items():
-        sets, recipes, frames = way.once.shape
-        print(f"{name}: {sets} sets, {recipes} recipes, {frames} frames held out{'optimism':>20}{'covers':>14}")
-        for what, row in (calibrations(way) | with_seeds(way)).items():
-            print(f"  {what:<28}{row}")
+        sets, recipes, frames = way.once.outcomes.shape
+        print(f"{name}: {sets} sets, {recipes} recipes, {frames} frames held out of 189")
+        print(f"  {'':<22}{'optimism ± error':<20}95% intervals that cover        half    sd of optimism")
+        for what, row in (calibrations(way) | calibrations_with_seeds(way)).items():
+            print(f"  {what:<22}{row}")
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ RECIPES = {
     "smooth, GIoU": replace(BASELINE, label_smoothing=0.1, box_loss="giou"),
     "constant rate": replace(BASELINE, schedule="constant", warmup=0.0, learning_rate=0.01, epochs=16),
 }
-AGAIN = ("baseline", "two views")  # trained with three seeds
-SEEDS = 3
+AGAIN = ("baseline", "two views")  # trained with three seeds, on the first sets
+SEEDS, REPEATED = 3, 30
 RUNS = [(name, 0) for name in RECIPES] + [(name, seed) for seed in range(1, SEEDS) for name in AGAIN]
 
 
@@ -183,7 +183,7 @@ def judge(frames: Pool, number: int) -> Arrays:
     values = frames.frames(places)
     (single,) = splits(values, "stratified")
     told: dict[str, list[Any]] = {}
-    for name, again in RUNS:
+    for name, again in RUNS if number < REPEATED else RUNS[: len(RECIPES)]:
         recipe = replace(RECIPES[name], seed=SEEDS * number + again)
         for way, cut in (("folds", splits(values, "folds:5", recipe.seed)), ("holdout", (single,))):
             for what, value in run(recipe, frames, cut, unseen).items():
@@ -234,12 +234,14 @@ def kept(files: Sequence[Path], make: Any) -> Iterator[Arrays]:
 
 
 def save(file: Path, each: Sequence[Arrays]) -> None:
-    """All sets in one compressed file, the sets first; what is right or wrong as bits."""
-    arrays = {name: np.stack([one[name] for one in each]) for name in each[0]}
+    """All sets in one compressed file [sets, recipes, …], what is right or wrong as bits; `again_…` holds the runs with
+    other seeds [REPEATED, runs, …]."""
+    arrays = {name: np.stack([one[name][: len(RECIPES)] for one in each]) for name in each[0]}
+    arrays |= {f"again_{name}": np.stack([one[name][len(RECIPES) :] for one in each[:REPEATED]]) for name in each[0]}
     bits = {name: np.packbits(array, axis=-1) for name, array in arrays.items() if array.dtype == bool}
     recipes = json.dumps({name: recipe.to_json() for name, recipe in RECIPES.items()})
-    runs = np.array([name for name, _ in RUNS])
-    np.savez_compressed(file, allow_pickle=False, **(arrays | bits), runs=runs, recipes=np.array(recipes))
+    again = np.array([name for name, _ in RUNS[len(RECIPES) :]])
+    np.savez_compressed(file, allow_pickle=False, **(arrays | bits), again=again, recipes=np.array(recipes))
 
 
 def _picture(number: int) -> Picture:
