@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from selection.calibration import Calibration, calibrate, calibrations, expected, read
+from selection.calibration import Calibration, calibrations, expected, read
 
 from milair.training.noise import Numbers
 
@@ -55,7 +55,7 @@ def test_the_order_of_recipes_does_not_matter() -> None:
 
 def test_optimism_and_coverage_of_reports() -> None:
     reported, true = np.array([[0.8], [0.6], [0.7], [0.9]]), np.full((4, 1), 0.7)
-    found = calibrate(reported, true, np.full((4, 1), 0.15))
+    found = Calibration(reported - true, np.full((4, 1), 0.15))
     bias, error = found.bias
     assert bias == pytest.approx(0.05)
     assert error == pytest.approx(np.std([0.1, -0.1, 0, 0.2], ddof=1) / 2)
@@ -67,3 +67,21 @@ def test_optimism_and_coverage_of_reports() -> None:
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, dict[str, Calibration]]:
     return {name: calibrations(way) for name, way in read().items()}
+
+
+def test_in_folds_a_corrected_report_is_right_on_average_and_its_interval_covers(
+    drawn: dict[str, dict[str, Calibration]],
+) -> None:
+    corrected = drawn["folds"]["best, corrected"]
+    assert abs(corrected.bias[0]) < 0.01
+    assert 0.92 <= corrected.coverage[0] <= 0.98
+
+
+def test_without_the_correction_the_best_is_overrated_and_intervals_miss(
+    drawn: dict[str, dict[str, Calibration]],
+) -> None:
+    folds, holdout = (drawn[way]["best, as reported"] for way in ("folds", "holdout"))
+    assert folds.bias[0] > 3 * folds.bias[1]
+    assert folds.coverage[0] < 0.92
+    assert holdout.bias[0] > 0.01
+    assert holdout.bias[0] > 1.5 * folds.bias[0]
