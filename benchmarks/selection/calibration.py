@@ -116,34 +116,37 @@ def read(file: Path = DRAWN) -> dict[str, Way]:
         }
 
 
-def expected(outcomes: Numbers, draws: int = DRAWS, seed: int = 0) -> float:
-    """What the best of several recipes will score on other frames, by their outcomes [recipes, frames].
+def luck(outcomes: Numbers, draws: int = DRAWS, seed: int = 0) -> float:
+    """How much of the score of the best of several recipes is luck with these frames; outcomes [recipes, frames].
 
-    Its own mean also says how lucky it was with these frames, or it had not been picked. So on each resample of the
-    frames the best is picked anew, and scored on the frames that are not in the resample (the bootstrap bias corrected
-    cross-validation of Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107). If all recipes are equally
-    good it is right on average; else it is a little low, for a resample picks worse than all frames do."""
+    It had not been picked, were these frames not kind to it. So on each resample of the frames the best is picked anew;
+    where that is another recipe, the frames that are not in the resample say what the pick was worth (the bootstrap
+    bias corrected cross-validation of Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107, each pick
+    held against the best of all on the same frames). If all recipes are equally good it is right on average; else it is
+    a little high, for resamples pick worse than all frames do. 0 for one recipe or one frame."""
     frames = outcomes.shape[1]
     counts = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1 / frames), draws)
-    out = counts == 0
-    counts, out = counts[out.any(1)], out[out.any(1)]
-    if not len(counts):  # as of one frame
-        return float(outcomes.mean(1).max())
-    best = outcomes[(counts @ outcomes.T).argmax(1)]
-    return float(((best * out).sum(1) / out.sum(1)).mean())
+    counts = counts[(counts == 0).any(1)]
+    if not len(counts):
+        return 0.0
+    left = counts == 0
+    scores, picked = left @ outcomes.T / left.sum(1)[:, None], (counts @ outcomes.T).argmax(1)
+    best = scores[:, outcomes.mean(1).argmax()]
+    return float((best - np.take_along_axis(scores, picked[:, None], 1)[:, 0]).mean())
 
 
 def calibrations(way: Way) -> dict[str, Calibration]:
     """Of a recipe fixed beforehand, and of the one that is picked as the best, each trained once."""
     optimism, halves = way.once.scores - way.once.truth, way.halves
     best = way.once.scores.argmax(1)[:, None]
-    truth, half = (np.take_along_axis(values, best, 1) for values in (way.once.truth, halves))
-    corrected = np.array([[expected(rows, seed=number)] for number, rows in enumerate(way.once.outcomes)])
+    half = np.take_along_axis(halves, best, 1)
+    lucky = np.array([[luck(rows, seed=number)] for number, rows in enumerate(way.once.outcomes)])
+    reported = np.take_along_axis(optimism, best, 1)
     return {
         "fixed, the baseline": Calibration(optimism[:, :1], halves[:, :1]),
         "fixed, mean of all": Calibration(optimism, halves),
-        "best, as reported": Calibration(np.take_along_axis(optimism, best, 1), half),
-        "best, corrected": Calibration(corrected - truth, half),
+        "best, as reported": Calibration(reported, half),
+        "best, less its luck": Calibration(reported - lucky, half),
     }
 
 

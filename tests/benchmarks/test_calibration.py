@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from selection.calibration import Calibration, calibrations, expected, read
+from selection.calibration import Calibration, calibrations, luck, read
 
 from milair.training.noise import Numbers
 
@@ -25,7 +25,8 @@ def optimism(spread: float, sets: int = 250) -> tuple[float, float]:
     for number in range(sets):
         true, outcomes = made_up(number, spread)
         best = outcomes.mean(1).argmax()
-        rows.append((outcomes[best].mean() - true[best], expected(outcomes, 100) - true[best]))
+        plain = outcomes[best].mean() - true[best]
+        rows.append((plain, plain - luck(outcomes, 100)))
     plain, corrected = np.mean(rows, axis=0).tolist()
     return plain, corrected
 
@@ -42,15 +43,20 @@ def test_the_best_of_different_recipes_is_corrected_by_less_and_never_overrated(
     assert -0.01 < corrected < 0.003
 
 
-def test_one_recipe_is_expected_to_score_what_it_scored() -> None:
-    _, outcomes = made_up(0, recipes=1)
-    assert expected(outcomes) == pytest.approx(outcomes.mean(), abs=0.003)
-    assert expected(outcomes[:, :1]) == outcomes[0, 0]  # nothing is out of a bag of one frame
+def test_one_recipe_or_one_frame_is_not_picked_and_has_no_luck() -> None:
+    _, outcomes = made_up(0)
+    assert luck(outcomes[:1]) == 0
+    assert luck(outcomes[:, :1]) == 0
+
+
+def test_a_recipe_that_is_better_on_every_frame_has_no_luck() -> None:
+    _, outcomes = made_up(0)
+    assert luck(np.stack([outcomes[0], outcomes[0] - 0.01])) == 0
 
 
 def test_the_order_of_recipes_does_not_matter() -> None:
     _, outcomes = made_up(1)
-    assert expected(outcomes[::-1]) == pytest.approx(expected(outcomes))
+    assert luck(outcomes[::-1]) == pytest.approx(luck(outcomes))
 
 
 def test_optimism_and_coverage_of_reports() -> None:
@@ -72,7 +78,7 @@ def drawn() -> dict[str, dict[str, Calibration]]:
 def test_in_folds_a_corrected_report_is_right_on_average_and_its_interval_covers(
     drawn: dict[str, dict[str, Calibration]],
 ) -> None:
-    corrected = drawn["folds"]["best, corrected"]
+    corrected = drawn["folds"]["best, less its luck"]
     assert abs(corrected.bias[0]) < 0.01
     assert 0.92 <= corrected.coverage[0] <= 0.98
 
