@@ -5,6 +5,11 @@
 Each set is a search: its recipes are estimated on its 189 frames, and what the same models score on 5,000 other frames
 is the truth. A report is optimistic by what it says less the truth, on average over the sets. Its interval covers if
 it holds the truth; of 95% intervals 95 in 100 should.
+
+Measured on 120 sets (SqueezeNet 1.1 with ImageNet weights, ten recipes): in folds the score of the best recipe is 0.0056
+too high, on a holdout 0.0152; less its luck 0.0006 too low and 0.0016 too high. In folds the frames alone make too narrow
+intervals: they cover 88% for recipes fixed beforehand, and 94% with the spread over seeds added. A likely reason, not
+tested here: each fold's model was trained on the frames that judge the others (Bates, Hastie and Tibshirani 2021).
 """
 
 from __future__ import annotations
@@ -58,6 +63,20 @@ class Way:
     def halves_with_seeds(self) -> Numbers:
         """The same of the first sets, with all trainings: those of some show the spread over seeds to all of them."""
         return _halves([dict(enumerate(each)) for each in self.seeds(self.once.outcomes, self.again.outcomes)])
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a reported score over seeds, and the cuts that follow from them; pooled over sets."""
+        rows = self.seeds(self.once.scores, self.again.scores)
+        variances = [np.var(scores, ddof=1) for row in rows for scores in row if len(scores) > 1]
+        return float(np.mean(variances) ** 0.5)
+
+    @property
+    def widened(self) -> Numbers:
+        """`halves` as they are if that spread is known and added to the standard errors: [sets, recipes]."""
+        errors = self.once.outcomes.std(2, ddof=1) / self.once.outcomes.shape[2] ** 0.5
+        widened: Numbers = self.halves * (1 + self.spread**2 / errors**2) ** 0.5
+        return widened
 
     def seeds(self, once: Numbers, again: Numbers) -> list[list[list[Any]]]:
         """What trainings have, by recipe: a list of all its seeds', for each of the first sets."""
@@ -137,9 +156,9 @@ def luck(outcomes: Numbers, draws: int = DRAWS, seed: int = 0) -> float:
 
 def calibrations(way: Way) -> dict[str, Calibration]:
     """Of a recipe fixed beforehand, and of the one that is picked as the best, each trained once."""
-    optimism, halves = way.once.scores - way.once.truth, way.halves
+    optimism, halves, widened = way.once.scores - way.once.truth, way.halves, way.widened
     best = way.once.scores.argmax(1)[:, None]
-    half = np.take_along_axis(halves, best, 1)
+    half, wide = np.take_along_axis(halves, best, 1), np.take_along_axis(widened, best, 1)
     lucky = np.array([[luck(rows, seed=number)] for number, rows in enumerate(way.once.outcomes)])
     reported = np.take_along_axis(optimism, best, 1)
     return {
@@ -147,6 +166,8 @@ def calibrations(way: Way) -> dict[str, Calibration]:
         "fixed, mean of all": Calibration(optimism, halves),
         "best, as reported": Calibration(reported, half),
         "best, less its luck": Calibration(reported - lucky, half),
+        "fixed, spread added": Calibration(optimism, widened),
+        "best, both": Calibration(reported - lucky, wide),
     }
 
 

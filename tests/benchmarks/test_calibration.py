@@ -75,19 +75,33 @@ def drawn() -> dict[str, dict[str, Calibration]]:
     return {name: calibrations(way) for name, way in read().items()}
 
 
-def test_in_folds_a_corrected_report_is_right_on_average_and_its_interval_covers(
-    drawn: dict[str, dict[str, Calibration]],
-) -> None:
-    corrected = drawn["folds"]["best, less its luck"]
-    assert abs(corrected.bias[0]) < 0.01
-    assert 0.92 <= corrected.coverage[0] <= 0.98
+Drawn = dict[str, dict[str, Calibration]]
 
 
-def test_without_the_correction_the_best_is_overrated_and_intervals_miss(
-    drawn: dict[str, dict[str, Calibration]],
-) -> None:
+def test_less_its_luck_the_best_is_rated_right_on_average(drawn: Drawn) -> None:
+    for way in drawn.values():
+        bias, error = way["best, less its luck"].bias
+        assert len(way["best, less its luck"].optimism) >= 100
+        assert abs(bias) + 2 * error < 0.01
+
+
+def test_without_the_correction_it_is_overrated_and_intervals_miss(drawn: Drawn) -> None:
     folds, holdout = (drawn[way]["best, as reported"] for way in ("folds", "holdout"))
     assert folds.bias[0] > 3 * folds.bias[1]
-    assert folds.coverage[0] < 0.92
+    assert folds.coverage[0] < 0.88
     assert holdout.bias[0] > 0.01
-    assert holdout.bias[0] > 1.5 * folds.bias[0]
+    assert holdout.bias[0] > 2 * folds.bias[0]
+
+
+def test_in_folds_intervals_of_frames_alone_are_too_narrow(drawn: Drawn) -> None:
+    """Even of a recipe that nobody picked; the spread over seeds makes up for it."""
+    folds = drawn["folds"]
+    assert folds["fixed, mean of all"].coverage[2] < 0.95
+    assert 0.92 <= folds["fixed, spread added"].coverage[0] <= 0.98
+
+
+def test_with_both_intervals_cover_as_they_say_within_what_120_sets_can_tell(drawn: Drawn) -> None:
+    """98.3% in folds, two sets of 120 missed: to be told apart from 95% it would take more of them."""
+    for way in drawn.values():
+        _, low, high = way["best, both"].coverage
+        assert low < 0.95 < high
