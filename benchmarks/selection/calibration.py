@@ -6,10 +6,11 @@ Each set is a search: its recipes are estimated on its 189 frames, and what the 
 is the truth. A report is optimistic by what it says less the truth, on average over the sets. Its interval covers if
 it holds the truth; of 95% intervals 95 in 100 should.
 
-Measured on 120 sets (SqueezeNet 1.1 with ImageNet weights, ten recipes): in folds the score of the best recipe is 0.0056
-too high, on a holdout 0.0152; less its luck 0.0006 too low and 0.0016 too high. In folds the frames alone make too narrow
-intervals: they cover 88% for recipes fixed beforehand, and 94% with the spread over seeds added. A likely reason, not
-tested here: each fold's model was trained on the frames that judge the others (Bates, Hastie and Tibshirani 2021).
+Measured on 120 sets (SqueezeNet 1.1 with ImageNet weights, ten recipes): in folds the score of the best recipe is
+0.0056 too high, on a holdout 0.0152; less its luck 0.0006 too low and 0.0016 too high. In folds the frames alone make
+too narrow intervals: they cover 88% for recipes fixed beforehand, and 94% with the spread over seeds added. A likely
+reason, not tested here: each fold's model was trained on the frames that judge the others (Bates, Hastie and
+Tibshirani 2021).
 """
 
 from __future__ import annotations

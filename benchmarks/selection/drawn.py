@@ -1,6 +1,6 @@
 """What a score promises where the truth is known: independent sets of 189 drawn frames, each judged on 5,000 others.
 
-    .venv/bin/python benchmarks/selection/drawn.py --weights DIR --folder /tmp/drawn
+    .venv/bin/python benchmarks/selection/drawn.py --weights DIR --folder DIR
 
 A pool of frames is drawn as the built-in sample is, with the classes of the 189 real frames in their shares, and goes
 through a frozen SqueezeNet once. Each 189 frames of it are a set. On each set quick recipes are trained as a search
