@@ -1,7 +1,7 @@
 """Record the trainings that simulate.py replays: recipes, each trained with every pair of six blocks left out.
 
-    python benchmarks/selection/record.py --data DIR --weights DIR --study sqlite:///selection.db --worker 1/2
-    python benchmarks/selection/record.py --study sqlite:///selection.db --write
+    cd benchmarks; python -m selection.record --data DIR --weights DIR --study sqlite:///selection.db --worker 1/2
+    cd benchmarks; python -m selection.record --study sqlite:///selection.db --write
 
 Twelve recipes of `joint` and eighteen of `beyond`, drawn at random among those that train in a minute of one core.
 Those of `joint`, whose learning rate is constant, learn ten times as fast and to an epoch that is fixed beforehand. The

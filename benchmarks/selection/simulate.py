@@ -132,15 +132,15 @@ RULES: dict[str, Rule] = {
 
 
 def load(path: Path = TABLE) -> list[View]:
-    """A view for each block whose trainings were all recorded."""
+    """A view for each block, of the recipes whose trainings were all recorded."""
     with np.load(path) as file:
         scores = (file["iou"] / 255 + file["correct"]) / 2
         seconds, block = file["seconds"], file["blocks"]
+    whole = (seconds > 0).all(1)  # recipes that were trained with every pair
+    scores, seconds = scores[whole], seconds[whole]
     views = []
     for test in range(BLOCKS):
         mine = [(number, sum(pair) - test) for number, pair in enumerate(PAIRS) if test in pair]
-        if any((seconds[:, number] == 0).any() for number, _ in mine):
-            continue
         seen, fold = np.full((len(seconds), len(block)), np.nan), np.full(len(block), -1)
         for place, (number, held) in enumerate(mine):
             seen[:, block == held], fold[block == held] = scores[:, number, block == held], place
