@@ -147,7 +147,7 @@ OBJECTS = [
     ),
 ]
 
-PART = "it must be train, validation or test"
+PART = "it must be train, validation or test, or the number of a fold"
 SPLITS = [
     Bad(f"{file}, {name}", competition, change, f"D/{file}{line}", 3)
     for file, name, change, line in (
