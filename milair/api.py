@@ -8,7 +8,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState
 
 from milair import __version__
 from milair import space as spaces_
@@ -16,15 +15,14 @@ from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.study import PAIRED, PRUNERS, SAMPLE_TRIALS, TRIALS, lock, pruners, queue, results, samplers, searching
+from milair.study import lock, pruners, queue, results, samplers, searching
 from milair.study import storage as storages
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
 from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
-from milair.study.settings import SAMPLE, TRAINING, most_views
+from milair.study.settings import TRAINING, most_views
 from milair.training import devices as places
-from milair.training.paired import Truth
 from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
@@ -81,42 +79,37 @@ def search(
     with Workers(names, threads, debug) as workers:
         database = storages.open_storage(storage or storages.default_url(studies))
         name = name or f"{chosen.name}@{Path(data_place(data)).name}"
-        console.say(f"milair {__version__}, study {name} in {storages.shown(database.url)}\n{chosen.question}\n")
+        shown = storages.shown(database.url)
+        console.say(f"milair {__version__}, study {name} in {shown}\n{chosen.question}\n")
         if copy_from == name:
             raise UsageError(f"--copy-from {name}: that is the study itself; --name NAME names the new one")
         old = None if copy_from is None else storages.load_study(database, copy_from)
         existing = name in optuna.get_all_study_names(database)
         study = optuna.load_study(study_name=name, storage=database) if existing else None
-        enough = study is not None and trials is not None and len(results.counted(study)) >= trials
-        if not enough or confirm:
+        enough = study is not None and trials is not None and len(results.counted(study)) >= trials and not confirm
+        if not enough:
             workers.begin()  # they import torch while the frames are read
         session = open_session(chosen, study, data=data, progress=console.advance, **choices)
         chosen, without = session.space, {"backbone": session.settings.lacking()}
         baseline = session.recipe(chosen.baseline)
         console.say(summary.describe(session, names, threads))
-        order = samplers.shuffled(chosen, seed, without)
-        if sampler == "grid" and order is None:
-            raise UsageError(f"--sampler grid: the space {chosen.name} is too large, or without end")
+        order = samplers.shuffled(chosen, seed, without, sampler == "grid")
         passes = baseline.epochs * most_views(baseline, session.settings.dimensions)
-        if not enough or confirm:
+        if not enough:
             workers.start(session.inputs(bank, bank_quota))
         if study is None:  # what is not available is said before there is one
             console.say(summary.needs(workers.check(session.training(baseline)), bank_quota))
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
-        study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), _pruner(session, pruner, passes)
-        if trials is None:
-            pinned = len(queue.first(chosen, without["backbone"]))
-            trials = pinned if chosen.first else SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
-        truth = Truth.of(session.validation, session.frames.classes)
-        plan = searching.Plan(trials, Confirmation(truth, confirm), deadline, order, sampler == "grid")
-        work = partial(_search, session, study, old, workers, plan, console)
-        end = searching.apart(work, workers.interrupt)
+        folds = session.truth if len(session.splits()) > 1 else None
+        study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes, folds)
+        goal = queue.default_goal(session) if trials is None else trials
+        plan = searching.Plan(goal, Confirmation(session.truth, confirm), deadline, order, sampler == "grid")
+        end = searching.apart(partial(_search, session, study, old, workers, plan, console), workers.interrupt)
     if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
-    state = summary.summary(study, storages.shown(database.url), session, summary.waiting_for(session))
-    return Result(study, session, end, state)
+    return Result(study, session, end, summary.summary(study, shown, session, summary.waiting_for(session)))
 
 
 def _search(
@@ -130,18 +123,13 @@ def _search(
     """All that a search writes into its study, which it holds meanwhile; what ended it."""
     with lock.held(study) as hold, lock.signed(hold):
         session.store(study)
-        if old is not None:
-            copied, others = queue.take_over(session, old, _trainer(session, "cpu").weights)
-            lines = [f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit", *others[:3]]
-            console.say("\n         ".join(lines))
-        if numbers := queue.put_back(hold):
-            console.say(f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}")
-        if numbers := [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]:
-            console.say(f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}")
-        queue.queue_first(session, session.settings.lacking())
-        study.set_user_attr(results.GOAL, plan.goal)
+        for line in queue.begin(session, hold, old, lambda recipe: _trainer(session, "cpu").weights(recipe)):
+            console.say(line)
         done = results.counted(study)
-        if len(done) >= plan.goal and not plan.confirmation.budget:
+        draws = len(done) < plan.goal or not plan.confirmation.budget  # else it confirms only
+        if draws:
+            study.set_user_attr(results.GOAL, plan.goal)
+        if len(done) >= plan.goal and plan.confirmation.next(study.get_trials(deepcopy=False)) is None:
             console.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
         console.search(done, plan.goal, workers.names)
         try:
@@ -149,7 +137,8 @@ def _search(
         except KeyboardInterrupt:
             console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
             raise
-        study.set_user_attr(results.EXHAUSTED, end == "exhausted")
+        if draws:
+            study.set_user_attr(results.EXHAUSTED, end == "exhausted")
         return end
 
 
@@ -158,10 +147,9 @@ def confirm(study: str, *, trainings: int, studies: Path = Path("studies"), **op
 
     `options` are those of `search`; the study's search goes on with it, and draws no more trials than it has."""
     loaded = _study(study, studies, options.get("storage"))
-    settings = results.stored_settings(loaded)
-    done = sum(CONFIRMS in trial.user_attrs for trial in loaded.get_trials(deepcopy=False))
-    counted, name = len(results.counted(loaded)), loaded.study_name
-    return search(settings.space, name=name, trials=counted, confirm=done + trainings, studies=studies, **options)
+    space, counted = results.stored_settings(loaded).space, len(results.counted(loaded))
+    budget = trainings + sum(CONFIRMS in trial.user_attrs for trial in loaded.get_trials(deepcopy=False))
+    return search(space, name=loaded.study_name, trials=counted, confirm=budget, studies=studies, **options)
 
 
 def dry_run(
@@ -179,9 +167,8 @@ def dry_run(
     `options` are those of `search`; the others say nothing here."""
     from milair.console.costs import costs
 
-    choices = {
-        name: options.get(name) for name in ("weights", "views", "overrides", "only", "limits", "objects", "split")
-    }
+    names = ("weights", "views", "overrides", "only", "limits", "objects", "split")
+    choices = {name: options.get(name) for name in names}
     session = open_session(_space(space, spaces), None, data=data, progress=console.advance, **choices)
     console.say(summary.describe(session, places.places(devices), places.threads(1)))
     return costs(session, _trainer(session, devices), seed)
@@ -289,11 +276,6 @@ def objective(
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split."""
     session = open_session(_space(space, spaces), None, data=data, **choices)
     return Objective(session, _trainer(session, device, bank))
-
-
-def _pruner(session: Session, name: str | None, passes: int) -> optuna.pruners.BasePruner:
-    truth = Truth.of(session.validation, session.frames.classes) if len(session.splits()) > 1 else None
-    return pruners.pruner(name or (PRUNERS[0] if truth is None else PAIRED), passes, truth)
 
 
 def _space(name: str, folder: Path | None) -> spaces_.Space:

@@ -51,7 +51,7 @@ def main(options: Namespace, console: Progress) -> None:
     differences = (model.difference for model in models if model.difference is not None)
     if (difference := next(differences, None)) is not None:
         console.say(f"largest difference from the trial's own metrics: {difference:.1e}")
-    by_folds = [model for model in models if isinstance(model, Combined) and model.members == model.folds]
+    by_folds = [model for model in models if isinstance(model, Combined) and model.members == model.folds > 1]
     alone: Sequence[Combined | Retrained] = by_folds or [model for model in models if isinstance(model, Retrained)]
     if len(alone) > 1 and options.on == "train":
         console.say(spread(alone))

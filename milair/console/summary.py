@@ -19,7 +19,6 @@ from milair.frames import split as splits
 from milair.study import arms, duration, limits, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
-from milair.training.paired import Truth
 from milair.training.values import Needs
 
 _TOP = 5
@@ -73,7 +72,7 @@ def summary(
 
 def _interval(ranking: Sequence[arms.Arm], session: Session) -> dict[str, float] | None:
     """In which the best arm's score lies with 95%, and of how many frames; None if its trials kept no outputs."""
-    noise = arms.noise(ranking, Truth.of(session.validation, session.frames.classes))
+    noise = arms.noise(ranking, session.truth)
     if not ranking or ranking[0].configuration not in noise.outcomes:
         return None
     estimate = noise.score(ranking[0].configuration)

@@ -34,10 +34,11 @@ PRUNERS: dict[str, Callable[[int, int], BasePruner]] = {  # from the steps that 
 }
 
 
-def pruner(name: str, passes: int, folds: Truth | None = None) -> BasePruner:
+def pruner(name: str | None, passes: int, folds: Truth | None = None) -> BasePruner:
     """The pruner of that name, for trainings of at most so many passes, or for folds of frames with that truth.
 
-    UsageError if there is none, or if it is for folds and there are none."""
+    None: the default. UsageError if there is none of that name, or if it is for folds and there are none."""
+    name = name or (next(iter(PRUNERS)) if folds is None else PAIRED)
     if name not in PRUNERS:
         raise UsageError(f"--pruner {name}: there is no such pruner; there are {', '.join(PRUNERS)}")
     if folds is not None:  # their steps mean the same for all trials

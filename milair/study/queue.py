@@ -1,6 +1,6 @@
 """Which trials wait, and in what order: a space's first recipes, trials again, trials of another study."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ from optuna.trial import FixedTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.space import Space
+from milair.study import SAMPLE_TRIALS, TRIALS
 from milair.study.arms import CONFIRMS
 from milair.study.limits import constraints
 from milair.study.lock import SEARCH, Hold
@@ -19,6 +20,7 @@ from milair.study.objective import PINNED, REFERENCE
 from milair.study.results import finished, recipe_of, stored_settings
 from milair.study.samplers import Parameters
 from milair.study.session import Session
+from milair.study.settings import SAMPLE
 
 _COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
 
@@ -35,6 +37,13 @@ def first(space: Space, lacking: Collection[str] = ()) -> list[Parameters]:
             if not space.only:  # those that were narrowed away are not asked for
                 raise
     return [point for point in parameters if point.get("backbone") not in lacking]
+
+
+def default_goal(session: Session) -> int:
+    """How many finished trials a search comes to if nobody says: all that its space trains first, if it has such."""
+    if session.space.first:
+        return len(first(session.space, session.settings.lacking()))
+    return SAMPLE_TRIALS if session.settings.data == SAMPLE else TRIALS
 
 
 def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
@@ -67,6 +76,23 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int, confi
             if reference := complete[number].user_attrs.get(REFERENCE):
                 attributes[REFERENCE] = reference
             study.enqueue_trial(complete[number].params, user_attrs=attributes)
+
+
+def begin(session: Session, hold: Hold, old: optuna.Study | None, weights: Callable[[Recipe], str]) -> Iterator[str]:
+    """What waits when a search begins: trials of `old`, of searches that died, and the space's first ones.
+
+    Yields what there is to say of it. `weights` as for `take_over`."""
+    if old is not None:
+        copied, others = take_over(session, old, weights)
+        yield "\n         ".join(
+            [f"copied   {copied} trials of {old.study_name}; {len(others)} do not fit", *others[:3]]
+        )
+    if numbers := put_back(hold):
+        yield f"back in the queue from a search that died: trial {', '.join(map(str, numbers))}"
+    running = hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if numbers := [trial.number for trial in running]:
+        yield f"left alone, for another program runs it: trial {', '.join(map(str, numbers))}"
+    queue_first(session, session.settings.lacking())
 
 
 def put_back(hold: Hold, dry_run: bool = False) -> list[int]:

@@ -9,6 +9,7 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from milair.errors import UsageError
 from milair.space import Space
 from milair.study.arms import means, seen
 from milair.study.results import ranked
@@ -78,10 +79,16 @@ def _tpe(seed: int) -> TPESampler:
         )
 
 
-def shuffled(space: Space, seed: int, without: Mapping[str, Collection[Any]]) -> list[Parameters] | None:
+def shuffled(
+    space: Space, seed: int, without: Mapping[str, Collection[Any]], grid: bool = False
+) -> list[Parameters] | None:
     """All configurations that can be drawn, in an order that the seed shuffles; None if they are without end, or nearly
-    so. A grid draws them one by one, and TPE begins with some of them: drawn at random, they would repeat."""
+    so. A grid draws them one by one, and TPE begins with some of them: drawn at random, they would repeat.
+
+    UsageError where a grid would have no end."""
     configurations = space.configurations()
+    if grid and configurations is None:
+        raise UsageError(f"--sampler grid: the space {space.name} is too large, or without end")
     if configurations is not None:
         configurations = [parameters for parameters in configurations if allowed(parameters, without)]
         random.Random(seed).shuffle(configurations)

@@ -18,6 +18,7 @@ from milair.recipe import Recipe
 from milair.space import Space
 from milair.study import results, storage
 from milair.study.settings import SAMPLE, Settings, new_settings
+from milair.training.paired import Truth
 from milair.training.values import Inputs, Training
 
 LABELS = "milair:labels"  # the study's system attribute that holds its label rows
@@ -53,6 +54,11 @@ class Session:
         """The frames that trials are scored on, in the order in which their outputs are kept: all of them by folds."""
         first, *others = self.splits()
         return self.frames.labelled if others else first.val
+
+    @property
+    def truth(self) -> Truth:
+        """What these frames show."""
+        return Truth.of(self.validation, self.frames.classes)
 
     def inputs(self, folder: Path | None = None, quota: float = QUOTA) -> Inputs:
         """What trainings share; banks in `folder`, else in the user's cache."""

@@ -8,7 +8,8 @@ Each resample is measured by its own standard error (the studentized bootstrap, 
 intervals hold together, however they depend on each other and however few frames make a difference.
 
 A bootstrap cannot show what another seed would have given. That spread is pooled over the recipes that were trained
-more than once, and added. Where there are none, intervals are of the trained models, not of their recipes.
+more than once, and added. Where there are none, intervals are of the trained models, not of their recipes; of folds,
+whose models share training frames, they then are too narrow: docs/noise.md has how often they hold.
 """
 
 from collections.abc import Hashable, Mapping, Sequence

@@ -13,13 +13,14 @@ import pytest
 from optuna.trial import TrialState
 from tiny import load, make, search
 
-from milair import MilairError, api, objective
+from milair import MilairError, api, objective, studies
 from milair import load as load_model
 from milair.boxes import to_pixels
 from milair.model.detector import Ensemble
 from milair.study.arms import CONFIRMS, scores
 from milair.study.objective import Objective
 from milair.study.pruners import Paired
+from milair.study.results import GOAL, state
 from milair.study.retraining import Combined, Retrained, Retraining
 from milair.training.paired import Truth
 
@@ -170,3 +171,15 @@ def test_a_study_of_folds_is_another_than_one_of_a_split(tmp_path: Path, capsys:
     assert "was made with other split: kind folds:3, now folds:2; --name NAME starts another" in capsys.readouterr().err
     with pytest.raises(MilairError, match="by folds each model has others"):
         api.retrain("tiny", studies=tmp_path / "studies", unfreeze=1)
+
+
+def test_a_confirmation_leaves_the_goal_of_a_study_that_is_not_finished(tmp_path: Path) -> None:
+    options = [*make(tmp_path), *FOLDS]
+    assert search(options, "--trials", "2", "--epochs", "1", "--pruner", "none") == 0
+    load(tmp_path).set_user_attr(GOAL, 9)
+    words = ("confirm", "tiny", "--trainings", "1", "--devices", "cpu", "--bank", str(tmp_path / "bank"))
+    places = ("--studies", str(tmp_path / "studies"), "--spaces", str(tmp_path / "spaces"))
+    assert studies.main([*words, *places]) == 0
+    study = load(tmp_path)
+    assert [CONFIRMS in trial.user_attrs for trial in study.trials] == [False, False, True]
+    assert (study.user_attrs[GOAL], state(study)) == (9, "interrupted")
