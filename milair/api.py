@@ -53,7 +53,7 @@ def search(
     copy_from: str | None = None,
     sampler: str = "tpe",
     pruner: str | None = None,
-    confirm: int = 0,
+    confirm: int | None = None,
     seed: int = 0,
     studies: Path = Path("studies"),
     storage: str | None = None,
@@ -67,7 +67,8 @@ def search(
     """Search a space, or go on with its study, until it has `trials` finished ones in all.
 
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split.
-    Then what may be the best is trained again at most `confirm` times, with other seeds: see study/confirming.py.
+    Then what may be the best is trained again at most `confirm` times, with other seeds: see study/confirming.py; None:
+    a tenth of `trials` where these were trained in one fold only, else never.
     `timeout` in seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError
     says what is wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -86,7 +87,7 @@ def search(
         old = None if copy_from is None else storages.load_study(database, copy_from)
         existing = name in optuna.get_all_study_names(database)
         study = optuna.load_study(study_name=name, storage=database) if existing else None
-        enough = study is not None and trials is not None and len(results.counted(study)) >= trials and not confirm
+        enough = study is not None and trials is not None and results.is_through(study, trials, confirm)
         if not enough:
             workers.begin()  # they import torch while the frames are read
         session = open_session(chosen, study, data=data, progress=console.advance, **choices)
@@ -100,10 +101,11 @@ def search(
         if study is None:  # what is not available is said before there is one
             console.say(summary.needs(workers.check(session.training(baseline)), bank_quota))
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
-        folds = session.truth if len(session.splits()) > 1 else None
+        folds = session.truth if session.by_folds else None
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes, folds)
         goal = queue.default_goal(session) if trials is None else trials
-        plan = searching.Plan(goal, Confirmation(session.truth, confirm), deadline, order, sampler == "grid")
+        budget = pruners.confirmations(study.pruner, goal) if confirm is None else confirm
+        plan = searching.Plan(goal, Confirmation(session.truth, budget), deadline, order, sampler == "grid")
         end = searching.apart(partial(_search, session, study, old, workers, plan, console), workers.interrupt)
     if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
@@ -204,7 +206,7 @@ def retrain(
         raise UsageError("--unfreeze keeps what validation prefers, and --on all leaves nothing to validate on")
     console = console or Progress()
     session = open_session(None, _study(study, studies, storage), progress=console.advance, **moved)
-    if unfreeze and len(session.splits()) > 1:
+    if unfreeze and session.by_folds:
         raise UsageError("--unfreeze keeps what validation frames prefer, and by folds each model has others")
     trials, name = results.pick(session.study, trial, top), session.study.study_name
     for chosen in trials:

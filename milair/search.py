@@ -47,13 +47,17 @@ def arguments() -> ArgumentParser:
         option("--copy-from", metavar="OLD", help="begin with the finished trials of study OLD that still fit"),
         option("--spaces", type=Path, metavar="DIR", help="default: search_spaces"),
         option("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="default: %(default)s"),
-        option("--pruner", choices=PRUNERS, help=f"default: {PRUNERS[0]}; by folds {PAIRED}"),
+        option(
+            "--pruner",
+            choices=PRUNERS,
+            help=f"default: {PRUNERS[0]}; by folds within the first one; {PAIRED}: after each fold of every trial",
+        ),
         option(
             "--confirm",
             type=whole(0),
-            default=0,
             metavar="N",
-            help="then train what may be the best again, with other seeds, at most N times; default: %(default)s",
+            help="then train what may be the best again, with other seeds, by folds in all of them, at most N times; "
+            "default: by folds a tenth of --trials, else 0",
         ),
         option("--seed", type=whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s"),
         option("--dry-run", action="store_true", help="show what would be searched, and train nothing"),

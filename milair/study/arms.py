@@ -1,7 +1,7 @@
 """The configurations of a study: trials whose recipes differ in their seeds only are trainings of one arm."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,12 +17,13 @@ from milair.training.paired import Numbers, Truth
 
 OUTPUTS = "answers"  # trial attribute that holds a row of outputs for each validation frame
 CONFIRMS = "confirms"  # of a trial that trains again what may be the best
+FOLDS = "folds"  # of a trial by folds: how many of them have ended
 _DEFAULTS = Recipe().to_json()
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A configuration and its complete trials, in their order."""
+    """A configuration and its trials, in their order: the complete ones, or `begun` ones if it has none."""
 
     configuration: str
     trials: Sequence[FrozenTrial]
@@ -38,19 +39,44 @@ class Arm:
         return sum(trial.value or 0.0 for trial in self.trials) / len(self.trials)
 
     def frames(self, truth: Truth) -> Numbers:
-        """The score of each validation frame, the mean over its trials: [frames]."""
-        mean: Numbers = np.mean([scores(trial, truth) for trial in self.trials], axis=0)
+        """The score of each validation frame, the mean over the trials that were scored on it: [frames]; else NaN."""
+        each = np.stack([scores(trial, truth) for trial in self.trials])
+        with np.errstate(invalid="ignore"):
+            mean: Numbers = np.nansum(each, axis=0) / (~np.isnan(each)).sum(0)
         return mean
 
 
 def arms(trials: Iterable[FrozenTrial]) -> list[Arm]:
     """Of complete trials that milair trained: those that were confirmed first, and of these the best mean."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and "recipe" in trial.user_attrs]
+    return sorted(_grouped(complete), key=lambda arm: (not arm.confirmed, -arm.score, arm.trials[0].number))
+
+
+def begun(trials: Iterable[FrozenTrial]) -> list[Arm]:
+    """Of trials by folds that have had some of them and were not trained on in all: the best mean first.
+
+    An arm that was to be confirmed, and was worse than the best, is not among them."""
+    of = [trial for trial in trials if "recipe" in trial.user_attrs]
+    done = {configuration(trial) for trial in of if trial.state == TrialState.COMPLETE or CONFIRMS in trial.user_attrs}
+    arms = _grouped(trial for trial in of if is_begun(trial))
+    return sorted((arm for arm in arms if arm.configuration not in done), key=lambda arm: -arm.score)
+
+
+def is_begun(trial: FrozenTrial) -> bool:
+    """Whether a trial was ended after some of its folds."""
+    return trial.state == TrialState.PRUNED and trial.user_attrs.get(FOLDS, 0) > 0
+
+
+def as_complete(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as samplers and pruners are to see it: one that has had a fold came to the end that it was to come to."""
+    return _changed(trial, state=TrialState.COMPLETE) if is_begun(trial) else trial
+
+
+def _grouped(trials: Iterable[FrozenTrial]) -> list[Arm]:
     groups: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
-        if trial.state == TrialState.COMPLETE and "recipe" in trial.user_attrs:
-            groups.setdefault(configuration(trial), []).append(trial)
-    each = [Arm(configuration, trials) for configuration, trials in groups.items()]
-    return sorted(each, key=lambda arm: (not arm.confirmed, -arm.score, arm.trials[0].number))
+        groups.setdefault(configuration(trial), []).append(trial)
+    return [Arm(configuration, trials) for configuration, trials in groups.items()]
 
 
 def noise(arms: Iterable[Arm], truth: Truth) -> Noise:
@@ -77,8 +103,11 @@ class _Seen:
     def __init__(self, inner: BaseStorage, change: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> None:
         self.inner, self.change = inner, change
 
-    def get_all_trials(self, *given: Any, **named: Any) -> list[FrozenTrial]:
-        return self.change(self.inner.get_all_trials(*given, **named))
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self.change(self.inner.get_all_trials(study_id, deepcopy))
+        return [trial for trial in trials if states is None or trial.state in states]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -94,10 +123,12 @@ def seen(study: optuna.Study, change: Callable[[list[FrozenTrial]], list[FrozenT
 def means(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """The same trials, those of an arm each with its mean: what a sampler is to see, not the lucky ones."""
     mean = {trial._trial_id: arm.score for arm in arms(trials) if len(arm.trials) > 1 for trial in arm.trials}
-    return [_valued(trial, mean[trial._trial_id]) if trial._trial_id in mean else trial for trial in trials]
+    whole = [as_complete(trial) for trial in trials]
+    return [_changed(one, value=mean[one._trial_id]) if one._trial_id in mean else one for one in whole]
 
 
-def _valued(trial: FrozenTrial, value: float) -> FrozenTrial:
+def _changed(trial: FrozenTrial, **values: Any) -> FrozenTrial:
     other = copy(trial)
-    other.value = value
+    for name, value in values.items():
+        setattr(other, name, value)
     return other

@@ -1,6 +1,7 @@
 """Confirmation: the arms that may be the best are trained again, with other seeds and cuts, until one stands out.
 
 Of many arms that were trained once, the best score is luck in part: what was trained for its score is no judge of it.
+By folds most arms have had one of them only; to confirm one is to train it in all folds of another cut.
 """
 
 from collections import Counter
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from milair.study.arms import CONFIRMS, Arm, arms, configuration
+from milair.study.arms import CONFIRMS, Arm, arms, begun, configuration
 from milair.training.paired import Truth, chance_not_worse, spread_over_seeds
 
 LEVEL = 0.05  # below it an arm is worse than the leader, beyond chance
@@ -29,12 +30,13 @@ class Confirmation:
 
         Of the leader and its closest rival the one with fewer trainings (LUCB, Kalyanakrishnan et al. 2012); those that
         wait or run count as trained. A leader has to be trained twice, whatever its lead."""
-        spent = [trial for trial in trials if CONFIRMS in trial.user_attrs and trial.state != TrialState.FAIL]
+        confirm = [trial for trial in trials if CONFIRMS in trial.user_attrs and "copied_from" not in trial.user_attrs]
+        spent = [trial for trial in confirm if trial.state != TrialState.FAIL]
         if len(spent) >= self.budget or not (close := self.rivals(trials)):
             return None
         by_number = {trial.number: trial for trial in trials}  # one that waits does not know its recipe yet
         going = Counter(configuration(by_number[t.user_attrs[CONFIRMS]]) for t in spent if t.state in _GOING)
-        trainings = {arm.configuration: len(arm.trials) + going[arm.configuration] for arm in close}
+        trainings = {arm.configuration: _complete(arm) + going[arm.configuration] for arm in close}
         chosen = min(close[:2], key=lambda arm: trainings[arm.configuration])
         if len(close) == 1 and trainings[chosen.configuration] > 1:
             return None
@@ -42,12 +44,12 @@ class Confirmation:
 
     def rivals(self, trials: Sequence[FrozenTrial]) -> list[Arm]:
         """The leader, and the arms that are no worse than it beyond chance, the closest first."""
-        found = arms(trials)
-        if not found:
-            return []
-        frames = {arm.configuration: arm.frames(self.truth) for arm in found}
-        spread = spread_over_seeds([[trial.value or 0.0 for trial in arm.trials] for arm in found])
-        leader, *others = sorted(found, key=lambda arm: -arm.score)
+        whole, some = arms(trials), begun(trials)
+        if not whole:
+            return some
+        frames = {arm.configuration: arm.frames(self.truth) for arm in (*whole, *some)}
+        spread = spread_over_seeds([[trial.value or 0.0 for trial in arm.trials] for arm in whole])
+        leader, *others = *sorted(whole, key=lambda arm: -arm.score), *some
 
         def chance(arm: Arm) -> float:
             runs = len(arm.trials), len(leader.trials)
@@ -56,3 +58,7 @@ class Confirmation:
         chances = {arm.configuration: chance(arm) for arm in others}
         close = [arm for arm in others if chances[arm.configuration] >= self.level]
         return [leader, *sorted(close, key=lambda arm: -chances[arm.configuration])]
+
+
+def _complete(arm: Arm) -> int:
+    return sum(trial.state == TrialState.COMPLETE for trial in arm.trials)

@@ -16,9 +16,9 @@ from optuna.trial import BaseTrial
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.study.arms import OUTPUTS
+from milair.study.arms import FOLDS, OUTPUTS
 from milair.study.limits import constraints, shown, within
-from milair.study.pruners import RUNG
+from milair.study.pruners import step
 from milair.study.results import finite, recipe_of
 from milair.study.session import Session
 from milair.training.folds import Folds
@@ -82,7 +82,9 @@ class Objective:
                 self._opened(trial, recipe, opened)
             while end is None and isinstance(news := (yield training), Epoch):
                 epochs.append(news)
-                end = self._diverged(news) or (None if len(splits) > 1 else self._judge(trial, recipe, epochs, before))
+                end = self._diverged(news) or (
+                    self._judge(trial, recipe, epochs, before) if split is splits[0] else None
+                )
             if len(splits) > 1:
                 if end is None:
                     end = self._judge_fold(trial, folds, before, len(splits))
@@ -119,18 +121,20 @@ class Objective:
     def _judge(self, trial: BaseTrial, recipe: Recipe, epochs: list[Epoch], before: int) -> Exception | None:
         """Report at a rung; what ends the trial, if anything does. Steps reported before an interruption stand."""
         epoch = epochs[-1]
-        step = _step(recipe, epoch.number)
-        if step == _step(recipe, epoch.number - 1):
+        rung = step(recipe, epoch.number)
+        if rung == step(recipe, epoch.number - 1):
             return None
         through = recipe.scheduled and epoch.number == recipe.all_epochs  # nothing is left to save
-        return self._report(trial, epoch.score, step, before, through, f"after {epoch.passes} passes")
+        return self._report(trial, epoch.score, rung, before, through, f"after {epoch.passes} passes")
 
     def _judge_fold(self, trial: BaseTrial, folds: Folds, before: int, count: int) -> Exception | None:
         """Report when a fold has ended, by all frames so far; what ends the trial, if anything does."""
-        step = len(folds.epochs)
+        ended = len(folds.epochs)
         self.writes()
         trial.set_user_attr(OUTPUTS, self._outputs(folds))  # for pruners, which compare frame by frame
-        return self._report(trial, folds.metrics.score, step, before, step == count, f"after {step} of {count} folds")
+        trial.set_user_attr(FOLDS, ended)
+        after, when = step(folds.recipe, folds.recipe.all_epochs) + ended, f"after {ended} of {count} folds"
+        return self._report(trial, folds.metrics.score, after, before, ended == count, when)
 
     def _report(
         self, trial: BaseTrial, score: float, step: int, before: int, through: bool, when: str
@@ -173,7 +177,6 @@ class Objective:
             **{name: finite(value) for name, value in folds.metrics.to_json().items()},
             "epoch": folds.number,
             "epochs": max(map(len, folds.epochs)),
-            **({"folds": len(folds.epochs)} if len(self.session.splits()) > 1 else {}),
             "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
             "parameters": opened.parameters,
             "device": {"name": opened.device, "threads": opened.threads},
@@ -195,12 +198,6 @@ class Objective:
                     f"the weights of {recipe.backbone} are not those of trial {other.number} "
                     f"({weights}, then {other.user_attrs['weights']}); --name NAME starts another study"
                 )
-
-
-def _step(recipe: Recipe, epochs: int) -> int:
-    """The last rung in so many epochs: of passes over the data, or of percent of a schedule."""
-    done = 100 * epochs // recipe.all_epochs if recipe.scheduled else epochs * recipe.augmentations
-    return done // RUNG * RUNG
 
 
 def _others(trial: BaseTrial) -> list[optuna.trial.FrozenTrial]:

@@ -1,7 +1,7 @@
 """Pruners by name. A trial is compared only with those whose steps mean the same as its own.
 
-Steps of a constant learning rate are passes over the data, those of a schedule are percent of it, and by folds they are
-the folds that have ended.
+Steps of a constant learning rate are passes over the data, those of a schedule are percent of it. By folds these are
+steps of the first fold; then each fold that ends is one more.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,9 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.trial import FrozenTrial
 
 from milair.errors import UsageError
-from milair.frames import MOST_FOLDS
 from milair.recipe import Recipe
 from milair.study import PAIRED
-from milair.study.arms import arms, scores, seen
+from milair.study.arms import CONFIRMS, arms, as_complete, scores, seen
 from milair.training.paired import Truth, chance_not_worse
 
 # Reports come every so many steps, at that round number: recipes with other numbers of views or epochs meet there.
@@ -29,35 +28,52 @@ PRUNERS: dict[str, Callable[[int, int], BasePruner]] = {  # from the steps that 
     "hyperband": lambda safe, steps: HyperbandPruner(
         min_resource=safe, max_resource=max(steps, safe), reduction_factor=3
     ),
-    PAIRED: lambda *_: NopPruner(),  # see `pruner`
+    PAIRED: lambda *_: NopPruner(),
     "none": lambda *_: NopPruner(),
 }
 
 
 def pruner(name: str | None, passes: int, folds: Truth | None = None) -> BasePruner:
-    """The pruner of that name, for trainings of at most so many passes, or for folds of frames with that truth.
+    """The pruner of that name, for trainings of at most so many passes; by folds of frames with that truth.
 
     None: the default. UsageError if there is none of that name, or if it is for folds and there are none."""
-    name = name or (next(iter(PRUNERS)) if folds is None else PAIRED)
+    name = name or next(iter(PRUNERS))
     if name not in PRUNERS:
         raise UsageError(f"--pruner {name}: there is no such pruner; there are {', '.join(PRUNERS)}")
-    if folds is not None:  # their steps mean the same for all trials
-        return Paired(folds) if name == PAIRED else PRUNERS[name](1, MOST_FOLDS)
-    if name == PAIRED:
+    if name == PAIRED and folds is None:
         raise UsageError(f"--pruner {name} compares after each fold; it needs --split folds:5, say")
     safe = max(passes // 20, RUNG)  # the document's 200 epochs of six views: the first ten are safe
-    return AmongPeers(PRUNERS[name](safe, passes), PRUNERS[name](SAFE, 100))
+    within = AmongPeers(PRUNERS[name](safe, passes), PRUNERS[name](SAFE, 100))
+    return within if folds is None or name == "none" else ByFolds(within, folds, first_only=name != PAIRED)
 
 
-class Paired(BasePruner):
-    """Prunes a trial of folds that is worse than the best arm so far on the frames that both were scored on.
+def step(recipe: Recipe, epochs: int) -> int:
+    """The last rung in so many epochs of a training: of passes over the data, or of percent of a schedule."""
+    done = 100 * epochs // recipe.all_epochs if recipe.scheduled else epochs * recipe.augmentations
+    return done // RUNG * RUNG
 
-    It is worse if chance makes it so in less than `level` of cases: see `paired.chance_not_worse`."""
 
-    def __init__(self, truth: Truth, level: float = LEVEL) -> None:
-        self.truth, self.level = truth, level
+def confirmations(pruner: BasePruner, trials: int) -> int:
+    """How many of so many trials are worth their other folds, by default."""
+    return max(trials // 10, 1) if getattr(pruner, "first_only", False) else 0
+
+
+class ByFolds(BasePruner):
+    """Prunes within the first fold as another pruner does, and after a fold what is worse than the best arm so far.
+
+    That is held against it on the frames that both were scored on: it is worse if chance makes it so in less than
+    `level` of cases (`paired.chance_not_worse`). With `first_only` a trial ends with its first fold, unless it
+    confirms another: which ones are worth their other folds is known when all have had their first."""
+
+    def __init__(self, within: BasePruner, truth: Truth, first_only: bool = False, level: float = LEVEL) -> None:
+        self.within, self.truth, self.first_only, self.level = within, truth, first_only, level
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        confirms, recipe = CONFIRMS in trial.user_attrs, Recipe.from_json(trial.user_attrs["recipe"])
+        if (trial.last_step or 0) <= step(recipe, recipe.all_epochs):
+            return not confirms and self.within.prune(study, trial)
+        if self.first_only and not confirms:
+            return True
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         best = next(iter(arms(others)), None)
         if best is None:
@@ -73,7 +89,7 @@ class AmongPeers(BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         kind = _kind(trial)
-        peers = seen(study, lambda trials: [other for other in trials if _kind(other) == kind])
+        peers = seen(study, lambda trials: [as_complete(other) for other in trials if _kind(other) == kind])
         return (self.scheduled if kind[0] else self.constant).prune(peers, trial)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FixedTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
@@ -50,7 +50,7 @@ def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
     """Let what the space trains first wait, never pruned, unless it is among the study's trials; references first."""
     study, space, trials = session.study, session.space, session.study.get_trials(deepcopy=False)
     references = [trial.user_attrs.get(REFERENCE) for trial in trials]
-    for recipe in space.references:
+    for recipe in map(session.reference, space.references):
         if recipe.to_json() not in references and recipe.backbone not in lacking:
             study.enqueue_trial({}, user_attrs={PINNED: True, REFERENCE: recipe.to_json(), "note": "reference"})
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
@@ -65,17 +65,25 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int, confi
 
     A running search may draw them at once. With `confirms` they do not count as trials of their own. MilairError if one
     is not complete, and none is queued."""
-    complete = {trial.number: trial for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
-    if others := [str(number) for number in numbers if number not in complete]:
+    trials = study.get_trials(deepcopy=False)
+    if others := [str(n) for n in numbers if n >= len(trials) or not (_is_complete(trials[n]) or confirms)]:
         raise MilairError(f"{study.study_name} has no complete trial {' and no '.join(others)}")
     for _ in range(times):
         for number in numbers:
             attributes: dict[str, Any] = {PINNED: True, "note": f"trial {number} again"}
-            if confirms:
-                attributes |= {CONFIRMS: number, "note": f"confirms trial {number}"}
-            if reference := complete[number].user_attrs.get(REFERENCE):
+            if confirms:  # what was never complete may still be worse than the best
+                attributes = {
+                    PINNED: _is_complete(trials[number]),
+                    "note": f"confirms trial {number}",
+                    CONFIRMS: number,
+                }
+            if reference := trials[number].user_attrs.get(REFERENCE):
                 attributes[REFERENCE] = reference
-            study.enqueue_trial(complete[number].params, user_attrs=attributes)
+            study.enqueue_trial(trials[number].params, user_attrs=attributes)
+
+
+def _is_complete(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE
 
 
 def begin(session: Session, hold: Hold, old: optuna.Study | None, weights: Callable[[Recipe], str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.study import lock
-from milair.study.arms import CONFIRMS, Arm, arms
+from milair.study.arms import CONFIRMS, FOLDS, Arm, arms
 from milair.study.limits import shown, within
 from milair.study.settings import Settings
 
@@ -41,6 +41,13 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 def counted(study: optuna.Study) -> list[FrozenTrial]:
     """Finished trials that count as such: all but those that confirm others."""
     return [trial for trial in finished(study) if CONFIRMS not in trial.user_attrs]
+
+
+def is_through(study: optuna.Study, goal: int, confirm: int | None) -> bool:
+    """Whether a search has nothing left to train, as its trials alone say; `confirm` is that of `api.search`."""
+    trials = counted(study)
+    confirms = any(FOLDS in trial.user_attrs for trial in trials) if confirm is None else confirm
+    return len(trials) >= goal and not confirms
 
 
 def ranked(study: optuna.Study) -> list[Arm]:
@@ -87,7 +94,9 @@ def state(study: optuna.Study) -> str:
         return "running"
     if SETTINGS not in study.user_attrs and GOAL not in study.user_attrs:
         return "unknown"
-    goal = study.user_attrs.get(GOAL)
+    goal, trials = study.user_attrs.get(GOAL), study.get_trials(deepcopy=False)
+    if any(CONFIRMS in trial.user_attrs and not trial.state.is_finished() for trial in trials):
+        return "interrupted"
     done = goal is not None and len(counted(study)) >= goal
     return "finished" if done or study.user_attrs.get(EXHAUSTED) else "interrupted"
 

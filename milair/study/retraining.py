@@ -16,6 +16,7 @@ from milair.model import backbones, checkpoint
 from milair.model.backbones import Backbone
 from milair.model.detector import Detector, Ensemble
 from milair.recipe import Recipe
+from milair.study.arms import FOLDS
 from milair.study.session import Session
 from milair.training import devices
 from milair.training.finetuning import EPOCHS, finetune
@@ -108,7 +109,9 @@ class Retraining:
         for trial in trials:
             stored = trial.user_attrs
             recipe = Recipe.from_json(stored["recipe"])
-            if (self.everything or "folds" in stored) and not recipe.scheduled:  # no fold chooses an epoch for itself
+            if (
+                self.everything or self.session.by_folds
+            ) and not recipe.scheduled:  # no fold chooses an epoch for itself
                 recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
             if self.trainer.weights(recipe) != stored["weights"]:
                 raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
@@ -159,7 +162,7 @@ class Retraining:
         model = Detector(preprocessing, backbone, first, recipe, bank.classes, *second)
         metrics = None if self.everything else kept.best if recipe.scheduled or alone else kept.val
         own = alone and recipe == Recipe.from_json(stored["recipe"])
-        expected = trial.value if self.everything and "folds" in stored else None
+        expected = trial.value if self.everything and self.session.by_folds else None
         about = {"trial": trial.number, "epoch": kept.number} | ({} if expected is None else {"out_of_fold": expected})
         checkpoint.save(folder, model, self._about(metrics) | about)
         return model, Retrained(recipe, kept.number, metrics, difference if own else None, folder, expected=expected)
@@ -193,7 +196,7 @@ class Retraining:
         """The models of all folds as one, with the metrics of each on the frames that it was not trained on."""
         scores = Folds(models[0].recipe, list(splits)).mean([one.metrics for one in each if one.metrics])
         again = models[0].recipe.seed == trial.user_attrs["recipe"]["seed"]
-        whole = again and trial.user_attrs["folds"] == len(splits)  # a trial that was pruned had fewer
+        whole = again and trial.user_attrs.get(FOLDS) == len(splits)  # a trial that was pruned had fewer
         about = {"trial": trial.number, "folds": len(splits)}
         checkpoint.save(folder, Ensemble(models), self._about(scores) | about)
         difference = _difference(scores, trial) if whole else None

@@ -39,11 +39,21 @@ class Session:
         """A recipe under the study's overrides."""
         return recipe.override(self.settings.overrides)
 
+    def reference(self, recipe: Recipe) -> Recipe:
+        """One that is compared with: by folds with features that all of them share."""
+        shared = self.by_folds and recipe.normalisation == "data"
+        return replace(recipe, normalisation="frames") if shared else recipe
+
     def splits(self, seed: int = Recipe().seed) -> tuple[Split, ...]:
         """What a recipe of that seed is trained on: one split, or one a fold. MilairError if frames cannot be split."""
         if seed not in self._splits:
             self._splits[seed] = splits(self.frames.labelled, self.settings.split_kind, seed)
         return self._splits[seed]
+
+    @property
+    def by_folds(self) -> bool:
+        """Whether a trial is trained once a fold."""
+        return len(self.splits()) > 1
 
     def training(self, recipe: Recipe) -> Training:
         """The one training of a recipe, by folds the first."""
@@ -52,8 +62,7 @@ class Session:
     @property
     def validation(self) -> tuple[Frame, ...]:
         """The frames that trials are scored on, in the order in which their outputs are kept: all of them by folds."""
-        first, *others = self.splits()
-        return self.frames.labelled if others else first.val
+        return self.frames.labelled if self.by_folds else self.splits()[0].val
 
     @property
     def truth(self) -> Truth:

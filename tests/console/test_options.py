@@ -27,8 +27,13 @@ def test_each_pruner_offered_is_one_of_its_own(kind: str) -> None:
 
 def test_the_paired_pruner_is_one_for_folds() -> None:
     truth = Truth(np.zeros((9, 4)), np.zeros(9, int))
-    assert isinstance(pruners.pruner(PAIRED, 200, truth), pruners.Paired)
-    assert isinstance(pruners.pruner("median", 200, truth), MedianPruner)
+    for kind, first_only, confirmations in [(PAIRED, False, 0), ("median", True, 4), (None, True, 4)]:
+        by_folds = pruners.pruner(kind, 200, truth)
+        assert isinstance(by_folds, pruners.ByFolds)
+        assert isinstance(by_folds.within, pruners.AmongPeers)
+        assert isinstance(by_folds.within.scheduled, MedianPruner) == first_only
+        assert (by_folds.first_only, pruners.confirmations(by_folds, 40)) == (first_only, confirmations)
+    assert pruners.confirmations(pruners.pruner("none", 200, truth), 40) == 0
     with pytest.raises(MilairError, match="--pruner paired compares after each fold; it needs --split folds:5, say"):
         pruners.pruner(PAIRED, 200)
 

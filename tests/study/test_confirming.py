@@ -11,14 +11,16 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from milair import Recipe
-from milair.study.arms import CONFIRMS, arms, means, scores, seen
+from milair.study.arms import CONFIRMS, arms, begun, means, scores, seen
 from milair.study.confirming import Confirmation
-from milair.study.pruners import Paired
+from milair.study.pruners import AmongPeers, ByFolds, pruner, step
 from milair.study.samplers import Sampler
 from milair.training.paired import Numbers, Truth
 
 FRAMES = 40
+WHOLE = step(Recipe(), Recipe().epochs)  # the last step within the first fold
 TRUTH = Truth(np.tile([0.0, 0.0, 1.0, 1.0], (FRAMES, 1)), np.zeros(FRAMES, int))
+PAIRED = ByFolds(optuna.pruners.NopPruner(), TRUTH)
 
 
 def outputs(frames: Numbers) -> list[list[float]]:
@@ -29,7 +31,9 @@ def outputs(frames: Numbers) -> list[list[float]]:
 def trial(alpha: float, frames: Numbers, seed: int = 32, state: str = "COMPLETE", **attributes: Any) -> FrozenTrial:
     recipe = Recipe(alpha=alpha, seed=seed).to_json()
     kept = {"recipe": recipe, "answers": outputs(frames)} | attributes
+    some = np.isnan(frames).any()  # by folds, of which the first has ended
     made = create_trial(
+        intermediate_values={WHOLE + 1: float(np.nanmean(frames))} if some else {},
         state=TrialState[state],
         value=float(np.nanmean(frames)) if state in ("COMPLETE", "PRUNED") else None,
         params={"alpha": alpha},
@@ -103,7 +107,7 @@ def test_a_trial_that_is_worse_on_the_frames_so_far_is_pruned(mean: float, prune
     some = noisy(mean, 3)
     some[10:] = np.nan  # the first fold has ended
     running = trial(0.3, some, state="RUNNING", number=2)
-    assert Paired(TRUTH).prune(study, running) == pruned
+    assert PAIRED.prune(study, running) == pruned
 
 
 def test_easy_frames_do_not_hide_that_a_trial_is_worse() -> None:
@@ -115,13 +119,87 @@ def test_easy_frames_do_not_hide_that_a_trial_is_worse() -> None:
     some = np.full(FRAMES, np.nan)
     some[:10] = best[:10] - 0.1 + np.random.default_rng(5).uniform(-0.02, 0.02, 10)
     assert np.nanmean(some) > best.mean()
-    assert Paired(TRUTH).prune(study, trial(0.3, some, state="RUNNING", number=2))
+    assert PAIRED.prune(study, trial(0.3, some, state="RUNNING", number=2))
 
 
 def test_nothing_is_pruned_before_there_is_a_complete_trial() -> None:
     study = optuna.create_study(direction="maximize")
     study.add_trial(trial(0.2, noisy(0.9, 2), state="PRUNED"))
-    assert not Paired(TRUTH).prune(study, trial(0.3, noisy(0.5, 3), state="RUNNING", number=2))
+    assert not PAIRED.prune(study, trial(0.3, noisy(0.5, 3), state="RUNNING", number=2))
+
+
+def one_fold(mean: float, seed: int, fold: int = 0) -> Numbers:
+    frames = noisy(mean, seed)
+    frames[: 10 * fold] = frames[10 * fold + 10 :] = np.nan
+    return frames
+
+
+def test_a_trial_ends_with_its_first_fold_unless_it_confirms_another() -> None:
+    first = ByFolds(optuna.pruners.NopPruner(), TRUTH, first_only=True)
+    study = optuna.create_study(direction="maximize")
+    assert first.prune(study, trial(0.3, one_fold(0.9, 3), state="RUNNING"))
+    study.add_trial(trial(0.1, noisy(0.8, 1)))
+    assert first.prune(study, trial(0.3, one_fold(0.9, 3), state="RUNNING", number=1))
+    assert not first.prune(study, trial(0.3, one_fold(0.9, 3), state="RUNNING", number=1, confirms=0))
+    assert first.prune(study, trial(0.3, one_fold(0.6, 3), state="RUNNING", number=1, confirms=0))
+
+
+def test_within_its_first_fold_a_trial_is_held_against_those_that_had_theirs() -> None:
+    """They count as complete for Optuna's median pruner, and one that confirms is not held against any."""
+    by_folds = pruner(None, WHOLE, TRUTH)
+    assert isinstance(by_folds, ByFolds)
+    assert isinstance(by_folds.within, AmongPeers)
+    study = optuna.create_study(direction="maximize")
+    for number in range(4):
+        peer = trial(0.1 * number, one_fold(0.8, number), state="PRUNED", folds=1)
+        peer.intermediate_values = {100: 0.7, WHOLE + 1: 0.8}
+        study.add_trial(peer)
+    for score, confirms, pruned in [(0.6, {}, True), (0.75, {}, False), (0.6, {CONFIRMS: 0}, False)]:
+        running = trial(0.9, one_fold(0.8, 9), state="RUNNING", number=4, **confirms)
+        running.intermediate_values = {100: score}
+        assert by_folds.prune(study, running) == pruned
+
+
+def test_what_had_one_fold_is_begun_until_it_was_confirmed() -> None:
+    some = [
+        trial(0.1, one_fold(0.8, 1), state="PRUNED", folds=1),
+        trial(0.2, one_fold(0.9, 2), state="PRUNED", folds=1),
+    ]
+    early = trial(0.3, one_fold(0.99, 3), state="PRUNED")  # within its first fold
+    trials = numbered([*some, early])
+    assert [arm.trials[0].number for arm in begun(trials)] == [1, 0]
+    assert arms(trials) == []
+    assert Confirmation(TRUTH, 1).next(trials) == 1  # though nothing is complete
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    assert [one.state.name for one in seen(study, means).get_trials(deepcopy=False)] == [
+        "COMPLETE",
+        "COMPLETE",
+        "PRUNED",
+    ]
+    worse = trial(0.2, one_fold(0.5, 4), 33, "PRUNED", folds=1, confirms=1)
+    assert [arm.trials[0].number for arm in begun(numbered([*trials, worse]))] == [0]
+    whole = trial(0.1, noisy(0.8, 5), 33, confirms=0)
+    assert begun(numbered([*trials, worse, whole])) == []
+
+
+def test_of_what_was_begun_the_ones_are_confirmed_that_look_best_beside_the_leader() -> None:
+    """On its own frames, which may be easy ones; then the leader is trained again."""
+
+    def eased(mean: float, seed: int) -> Numbers:
+        frames = noisy(mean, seed)
+        frames[:10] = 0.97 + np.random.default_rng(seed).uniform(-0.02, 0.02, 10)  # the first fold is easy
+        return frames
+
+    easy, hard = one_fold(0.9, 2), one_fold(0.86, 3, fold=2)
+    trials = [trial(0.1, eased(0.8, 1))]
+    trials += [trial(alpha, some, state="PRUNED", folds=1) for alpha, some in ((0.2, easy), (0.3, hard))]
+    assert Confirmation(TRUTH, 3).next(numbered(trials)) == 2
+    trials.append(trial(0.3, eased(0.86, 4), 33, confirms=2))
+    assert [arm.trials[0].params["alpha"] for arm in Confirmation(TRUTH, 3).rivals(numbered(trials))] == [0.3]
+    assert Confirmation(TRUTH, 3).next(numbered(trials)) == 2  # once more, whatever its lead
+    trials.append(trial(0.3, eased(0.86, 5), 34, confirms=2))
+    assert Confirmation(TRUTH, 3).next(numbered(trials)) is None
 
 
 def confirm(trials: list[FrozenTrial], true: dict[float, float], budget: int) -> tuple[float, list[float]]:

@@ -13,13 +13,13 @@ import pytest
 from optuna.trial import TrialState
 from tiny import load, make, search
 
-from milair import MilairError, api, objective, studies
+from milair import MilairError, Recipe, api, objective, studies
 from milair import load as load_model
 from milair.boxes import to_pixels
 from milair.model.detector import Ensemble
 from milair.study.arms import CONFIRMS, scores
 from milair.study.objective import Objective
-from milair.study.pruners import Paired
+from milair.study.pruners import ByFolds, step
 from milair.study.results import GOAL, state
 from milair.study.retraining import Combined, Retrained, Retraining
 from milair.training.paired import Truth
@@ -56,8 +56,9 @@ def test_a_trial_is_the_mean_over_all_frames_each_by_a_model_that_has_not_seen_i
     np.testing.assert_allclose(outcomes.mean(0), [kept["iou"], kept["accuracy"]], atol=1e-4)  # answers have five digits
     assert trial.value == pytest.approx((kept["iou"] + kept["accuracy"]) / 2)
     assert kept["folds"] == 3
-    assert list(trial.intermediate_values) == [1, 2, 3]
-    assert trial.intermediate_values[3] == trial.value
+    last = step(Recipe.from_json(kept["recipe"]), 5)
+    assert list(trial.intermediate_values)[-3:] == [last + 1, last + 2, last + 3]
+    assert trial.intermediate_values[last + 3] == trial.value
     assert 1 <= kept["epoch"] <= kept["epochs"] <= 5
     assert session.settings.overrides == {"normalisation": "frames"}  # the space has "data"
 
@@ -82,12 +83,12 @@ def test_it_is_pruned_after_a_fold_and_keeps_what_it_came_to(tmp_path: Path) -> 
     make(tmp_path)
     made = tiny(tmp_path)
     truth = Truth.of(made.session.validation, made.session.frames.classes)
-    study = trained(made, 3, Paired(truth, level=1.1))  # every one is worse than the first
+    study = trained(made, 3, ByFolds(optuna.pruners.NopPruner(), truth, level=1.1))  # every one is worse than the first
     first, *others = study.trials
     assert first.state == TrialState.COMPLETE  # there was none to be worse than
     for trial in others:
         assert trial.state == TrialState.PRUNED
-        assert list(trial.intermediate_values) == [1]
+        assert list(trial.intermediate_values)[-1] == step(Recipe.from_json(trial.user_attrs["recipe"]), 5) + 1
         assert trial.user_attrs["folds"] == 1
         known = ~np.isnan(scores(trial, truth))
         assert known.sum() == len(made.session.splits(trial.user_attrs["recipe"]["seed"])[0].val)

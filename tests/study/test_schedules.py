@@ -15,8 +15,8 @@ from tiny import make
 
 from milair import Recipe, objective
 from milair.study import PAIRED
-from milair.study.objective import Objective, _step
-from milair.study.pruners import PRUNERS, SAFE, pruner
+from milair.study.objective import Objective
+from milair.study.pruners import PRUNERS, SAFE, pruner, step
 from milair.study.retraining import Retrained, Retraining
 
 STEPS = {False: range(10, 1210, 10), True: range(10, 110, 10)}
@@ -40,10 +40,10 @@ def scheduled(folder: Path, **overrides: str) -> Objective:
 
 def test_steps_are_passes_or_percent_of_a_schedule() -> None:
     constant, short, long = Recipe(augmentations=4), *(Recipe(schedule="cosine", epochs=count) for count in (25, 50))
-    assert [_step(constant, epochs) for epochs in (1, 2, 3, 5, 200)] == [0, 0, 10, 20, 800]
+    assert [step(constant, epochs) for epochs in (1, 2, 3, 5, 200)] == [0, 0, 10, 20, 800]
     for recipe in (short, long):  # both meet at every rung
-        assert sorted({_step(recipe, epoch) for epoch in range(recipe.epochs + 1)}) == list(range(0, 101, 10))
-    assert [_step(short, epoch) for epoch in (2, 3, 24, 25)] == [0, 10, 90, 100]
+        assert sorted({step(recipe, epoch) for epoch in range(recipe.epochs + 1)}) == list(range(0, 101, 10))
+    assert [step(short, epoch) for epoch in (2, 3, 24, 25)] == [0, 10, 90, 100]
 
 
 @pytest.mark.parametrize(("at", "epochs", "state"), [(40, 2, TrialState.PRUNED), (100, 5, TrialState.COMPLETE)])
@@ -67,11 +67,11 @@ def decisions(kind: str, loud: bool) -> Iterator[tuple[int, int]]:
     for number in range(40):
         trial, schedules, score = study.ask(), number % 2 == 1, 1 - number / 40
         trial.set_user_attr("recipe", Recipe(schedule="cosine" if schedules else "constant").to_json())
-        for step in STEPS[schedules] if schedules or loud else ():
-            trial.report(score if schedules else 1.0, step)
+        for rung in STEPS[schedules] if schedules or loud else ():
+            trial.report(score if schedules else 1.0, rung)
             if schedules and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
-                yield number, step
+                yield number, rung
                 break
         else:
             study.tell(trial, score)
@@ -80,8 +80,8 @@ def decisions(kind: str, loud: bool) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.parametrize("kind", [kind for kind in PRUNERS if kind != PAIRED])
 def test_a_schedule_is_compared_with_schedules_only(kind: str) -> None:
-    pruned = [step for number, step in decisions(kind, loud=True) if number % 2]
-    assert pruned == [step for number, step in decisions(kind, loud=False) if number % 2]
+    pruned = [rung for number, rung in decisions(kind, loud=True) if number % 2]
+    assert pruned == [rung for number, rung in decisions(kind, loud=False) if number % 2]
     assert (min(pruned) < 1000) == (kind != "none")
     assert min(pruned) >= SAFE
     assert pruned[0] == 1000  # it had no peer to lose to
