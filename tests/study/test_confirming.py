@@ -197,7 +197,7 @@ def test_of_what_was_begun_the_ones_are_confirmed_that_look_best_beside_the_lead
     assert Confirmation(TRUTH, 3).next(numbered(trials)) == 2
     trials.append(trial(0.3, eased(0.86, 4), 33, confirms=2))
     assert [arm.trials[0].params["alpha"] for arm in Confirmation(TRUTH, 3).rivals(numbered(trials))] == [0.3]
-    assert Confirmation(TRUTH, 3).next(numbered(trials)) == 2  # once more, whatever its lead
+    assert Confirmation(TRUTH, 3).next(numbered(trials)) == 3  # once more, whatever its lead
     trials.append(trial(0.3, eased(0.86, 5), 34, confirms=2))
     assert Confirmation(TRUTH, 3).next(numbered(trials)) is None
 
