@@ -105,6 +105,10 @@ def search(
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes, folds)
         goal = queue.default_goal(session) if trials is None else trials
         budget = pruners.confirmations(study.pruner, goal) if confirm is None else confirm
+        if budget and confirm is None:
+            console.say(
+                f"folds    trials train the first one; {budget} that may be the best then train all of another cut"
+            )
         plan = searching.Plan(goal, Confirmation(session.truth, budget), deadline, order, sampler == "grid")
         end = searching.apart(partial(_search, session, study, old, workers, plan, console), workers.interrupt)
     if end == "exhausted":

@@ -2,9 +2,9 @@
 
 The file has a docstring whose first line is its question, a `BASELINE` recipe, and `space(trial) -> Recipe`. It may
 have `FIRST`, recipes of the space that are trained before anything is drawn; `REFERENCES`, recipes to compare with,
-trained before those, whether the space can give them or not; and `SECTIONS`, functions `(evidence, folder) -> str` that
-give Markdown for its report. It may import the files beside it (`from .heads import head`), and it may be a
-folder with an `__init__.py`.
+trained before those, whether the space can give them or not; `SPLIT`, how its studies split frames if nobody says;
+and `SECTIONS`, functions `(evidence, folder) -> str` that give Markdown for its report. It may import the files beside
+it (`from .heads import head`), and it may be a folder with an `__init__.py`.
 Parameters are named by their dotted path in the recipe's JSON. That is why a recipe can answer a space's
 questions itself (`answers`), and no second description of a space is needed to queue a recipe.
 """
@@ -82,6 +82,7 @@ class Space:
     first: Sequence[Recipe] = ()  # trained before anything is drawn
     references: Sequence[Recipe] = ()  # trained before those, whether the space can give them or not
     sections: Sequence[Callable[..., str]] = ()  # of its report: (evidence, folder) -> Markdown
+    split: str | None = None  # of frames; None: as `frames.split.default_kind` has it
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see `narrowed`
 
     def __call__(self, trial: Trial) -> Recipe:
@@ -204,6 +205,7 @@ def load(name: str, folder: Path) -> Space:
             first=first,
             references=references,
             sections=sections,
+            split=getattr(module, "SPLIT", None),
         )
     except Exception as error:  # the file is the user's: whatever it raises is a fault of that file
         raise MilairError(f"{path}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from error

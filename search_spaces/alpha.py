@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from milair import LinearHead, Recipe, Trial
 
+SPLIT = "stratified"  # the document's
 BASELINE = Recipe(  # the document's best linear heads
     normalisation="data",
     augmentations=2,

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from milair import Recipe, Trial
 
+SPLIT = "stratified"  # the document's
 BASELINE = Recipe(normalisation="data")
 
 VIEWS = [2, 4, 6, 7, 8, 10]

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from milair import Recipe, Trial
 
+SPLIT = "stratified"  # the document's
 BASELINE = Recipe()
 
 BACKBONES = [

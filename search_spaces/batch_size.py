@@ -12,6 +12,7 @@ from milair import Recipe, Trial
 
 from .alpha import BASELINE as BASELINE
 
+SPLIT = "stratified"  # the document's
 SIZES = [16, 32, 64, 128]
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from milair import ConvHead, LinearHead, Recipe, Trial
 
+SPLIT = "stratified"  # the document's
 BASELINE = Recipe(normalisation="data")
 
 WIDTHS = [

@@ -14,6 +14,7 @@ from milair import Recipe, Trial
 
 from .alpha import BASELINE as BASELINE
 
+SPLIT = "stratified"  # the document's
 SIZES = [
     "350x205",
     "400x255",

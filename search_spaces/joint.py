@@ -18,6 +18,7 @@ from .batch_size import SIZES as BATCH_SIZES
 from .heads import head
 from .image_size import SIZES as IMAGE_SIZES
 
+SPLIT = "stratified"  # the document's
 BASELINE = Recipe(  # where the document's own search began
     normalisation="data", augmentations=2, cls_head=LinearHead("768-256"), reg_head=LinearHead("768-256-128")
 )

@@ -12,6 +12,7 @@ from milair import DenseHead, Recipe, Trial
 
 from .dense import BASELINE as BASELINE
 
+SPLIT = "stratified"  # as docs/beyond.md has it
 PIECES = [
     BASELINE,
     replace(BASELINE, looks=2),

@@ -13,6 +13,7 @@ SPACE = '''"""How wide?"""
 from dataclasses import replace
 from milair import ConvHead, LinearHead, Recipe
 
+SPLIT = "stratified"
 BASELINE = Recipe(
     backbone="squeezenet1_1", weights="random", image_size="64x48", augmentations=2, epochs=5, batch_size=16,
     learning_rate=0.003, normalisation="data", cls_head=LinearHead("8"), reg_head=ConvHead(1, 16),

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from milair.training.noise import Noise, Numbers
+from milair.training.noise import Noise, Numbers, luck
 
 DRAWN = Path(__file__).with_name("drawn.npz")
 DRAWS = 1000  # resamples of frames, for speed; a report has 5,000
@@ -136,31 +136,12 @@ def read(file: Path = DRAWN) -> dict[str, Way]:
         }
 
 
-def luck(outcomes: Numbers, draws: int = DRAWS, seed: int = 0) -> float:
-    """How much of the score of the best of several recipes is luck with these frames; outcomes [recipes, frames].
-
-    It had not been picked, were these frames not kind to it. So on each resample of the frames the best is picked anew;
-    where that is another recipe, the frames that are not in the resample say what the pick was worth (the bootstrap
-    bias corrected cross-validation of Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107, each pick
-    held against the best of all on the same frames). If all recipes are equally good it is right on average; else it is
-    a little high, for resamples pick worse than all frames do. 0 for one recipe or one frame."""
-    frames = outcomes.shape[1]
-    counts = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1 / frames), draws)
-    counts = counts[(counts == 0).any(1)]
-    if not len(counts):
-        return 0.0
-    left = counts == 0
-    scores, picked = left @ outcomes.T / left.sum(1)[:, None], (counts @ outcomes.T).argmax(1)
-    best = scores[:, outcomes.mean(1).argmax()]
-    return float((best - np.take_along_axis(scores, picked[:, None], 1)[:, 0]).mean())
-
-
 def calibrations(way: Way) -> dict[str, Calibration]:
     """Of a recipe fixed beforehand, and of the one that is picked as the best, each trained once."""
     optimism, halves, widened = way.once.scores - way.once.truth, way.halves, way.widened
     best = way.once.scores.argmax(1)[:, None]
     half, wide = np.take_along_axis(halves, best, 1), np.take_along_axis(widened, best, 1)
-    lucky = np.array([[luck(rows, seed=number)] for number, rows in enumerate(way.once.outcomes)])
+    lucky = np.array([[luck(rows, draws=DRAWS, seed=number)] for number, rows in enumerate(way.once.outcomes)])
     reported = np.take_along_axis(optimism, best, 1)
     return {
         "fixed, the baseline": Calibration(optimism[:, :1], halves[:, :1]),

@@ -10,7 +10,7 @@ from typing import Any
 from milair import __version__
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.frames import FOLDS, KINDS, MOST_FOLDS, OBJECTS
+from milair.frames import FEW, FOLDS, KINDS, MOST_FOLDS, OBJECTS, OF_FEW, is_kind
 
 STUDIES = Path("studies")
 AUTO = "auto"
@@ -24,8 +24,7 @@ def option(*names: str, **settings: Any) -> Option:
 
 def split_kind(text: str) -> str:
     """A kind of split: one of KINDS, or folds:N. ArgumentTypeError if it is none."""
-    name, _, count = text.partition(":")
-    if text in KINDS or (name == FOLDS and count.isdecimal() and 2 <= int(count) <= MOST_FOLDS):
+    if is_kind(text):
         return text
     kinds = ", ".join((*KINDS, f"{FOLDS}:N"))
     raise ArgumentTypeError(f"there is no split '{text}'; there are {kinds} (N from 2 to {MOST_FOLDS})")
@@ -48,8 +47,8 @@ FRAMES = (  # how they are read and split. What is left out is as in the study, 
         type=split_kind,
         metavar="KIND",
         help=f"stratified: by class; grouped: with near-duplicates on one side as well; folds:N: N such halves, of "
-        f"which each is held back once; file: as the data say; "
-        f"default: {KINDS[2]} if they say it, else {KINDS[0]}",
+        f"which each is held back once; file: as the data say; default: as the space says, else {KINDS[2]} if the data "
+        f"say it, {OF_FEW} of fewer than {FEW} frames, {KINDS[0]} of more",
     ),
 )
 QUOTAS = option(

@@ -71,12 +71,13 @@ def summary(
 
 
 def _interval(ranking: Sequence[arms.Arm], session: Session) -> dict[str, float] | None:
-    """In which the best arm's score lies with 95%, and of how many frames; None if its trials kept no outputs."""
+    """What to expect of the best arm elsewhere, in which interval with 95%, and of how many frames; None if its trials
+    kept no outputs."""
     noise = arms.noise(ranking, session.truth)
     if not ranking or ranking[0].configuration not in noise.outcomes:
         return None
-    estimate = noise.score(ranking[0].configuration)
-    return {"low": estimate.low, "high": estimate.high, "frames": len(session.validation)}
+    estimate, frames = noise.expected(ranking[0].configuration), len(session.validation)
+    return {"expected": estimate.value, "low": estimate.low, "high": estimate.high, "frames": frames}
 
 
 def describe(session: Session, devices: Sequence[str], threads: int) -> str:
@@ -141,9 +142,9 @@ def text(result: Mapping[str, Any], options: Namespace, session: Session | None)
         best, n = result["best"][0], result["best"][0]["trainings"]
         again = f"; its first score was {best['first_score']:.4f}" if best["confirmed"] else ""
         lines.append(
-            f"trial {best['trial']}: 95% interval {interval['low']:.3f} to {interval['high']:.3f}, of "
-            f"{interval['frames']} frames and {n} training{'s' * (n > 1)}{again}. It was chosen by them: expect less "
-            "elsewhere"
+            f"trial {best['trial']}: expect {interval['expected']:.3f} of other frames, its score less its luck; 95% "
+            f"interval {interval['low']:.3f} to {interval['high']:.3f}, by {interval['frames']} frames and {n} "
+            f"training{'s' * (n > 1)}{again}"
         )
     if (chance := result["chance_baseline"]) is not None:
         lines.append(f"chance baseline: {chance:.4f} (majority class, mean box)")

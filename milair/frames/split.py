@@ -5,10 +5,11 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from milair.errors import MilairError
-from milair.frames import FOLDS, KINDS, TRAIN, VALIDATION, duplicates, folds
+from milair.frames import FEW, FOLDS, KINDS, OF_FEW, TRAIN, VALIDATION, duplicates, folds
 from milair.frames.frame import Frame, Split, class_order
 from milair.frames.readers.tables import SPLIT
 
@@ -49,9 +50,14 @@ def has_folds(frames: Sequence[Frame], kind: str) -> bool:
 
 
 def default_kind(frames: Sequence[Frame]) -> str:
-    """ "file" if the data bring a split, else "stratified"."""
-    brought = {TRAIN, VALIDATION} <= {frame.part for frame in frames} or _are_folds(frames)
-    return "file" if brought else KINDS[0]
+    """ "file" if the data bring a split; else of few frames "folds:5", if they can be cut so; else "stratified"."""
+    if {TRAIN, VALIDATION} <= {frame.part for frame in frames} or _are_folds(frames):
+        return "file"
+    if len(frames) < FEW:
+        with suppress(MilairError):
+            splits(frames, OF_FEW)
+            return OF_FEW
+    return KINDS[0]
 
 
 def identity(frames: Sequence[Frame], kind: str) -> dict[str, Any]:

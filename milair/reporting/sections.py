@@ -51,9 +51,10 @@ def write(folder: Path, session: Any, against: Any = None) -> Path:
 def _head(evidence: Evidence) -> str:
     best, noise = evidence.best, evidence.noise
     count, complete = len(evidence.finished), len(evidence.complete)
-    span = (
-        f" ({evidence.level:.0%} interval {noise.score(best, evidence.level).span})" if best in noise.outcomes else ""
-    )
+    expected = "less than that"
+    if best in noise.outcomes:
+        estimate = noise.expected(best, evidence.level)
+        expected = f"{estimate.value:.3f} ({evidence.level:.0%} interval {estimate.span})"
     known, rivals = len(noise.outcomes), len(evidence.rivals)
     ruled_out = (
         f"None of the {known} recipes can be ruled out as the best. "
@@ -68,9 +69,8 @@ def _head(evidence: Evidence) -> str:
     if others:
         halves = f"{len(evidence.validation)} frames in {len(evidence.splits)} folds, each held back once"
     lines = [
-        f"**{evidence.mean(best, 'score'):.4f}**{span} is the highest score: {evidence.what(best)}. "
-        f"{ruled_out if known > 1 else ''}The recipe and its epoch were chosen on the validation frames: expect less "
-        "on other frames.",
+        f"**{evidence.mean(best, 'score'):.4f}** is the highest score: {evidence.what(best)}. "
+        f"{ruled_out if known > 1 else ''}It was chosen by the validation frames: expect {expected} of other frames.",
         f"{chance.chance_baseline(evidence.splits):.4f} is the chance baseline: the most frequent class and mean box.",
         f"One frame is {1 / len(evidence.validation):.1%} of accuracy. {_spread(evidence)}",
         f"{count} trainings ({complete} complete, {count - complete} pruned) took {duration(evidence.seconds())} on "

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from milair.errors import MilairError, UsageError
-from milair.frames import KINDS, OBJECTS
+from milair.frames import KINDS, OBJECTS, is_kind
 from milair.frames.frame import Frames, fingerprint
 from milair.frames.split import default_kind, has_folds, identity
 from milair.recipe import Recipe
@@ -130,7 +130,9 @@ def new_settings(
         source = weights
         if space.baseline.override(fixed).weights == "random":
             fixed = fixed | {"weights": "pretrained"}
-    kind = split or (stored.split_kind if stored else default_kind(frames.labelled))
+    kind = split or (stored.split_kind if stored else space.split or default_kind(frames.labelled))
+    if not is_kind(kind):
+        raise MilairError(f"{space.path}: SPLIT = {kind!r}: there is no such split")
     several = has_folds(frames.labelled, kind)
     if several and "normalisation" not in dimensions and space.baseline.normalisation == "data":
         fixed = {"normalisation": "frames"} | fixed  # each fold's own statistics would make each fold's features anew

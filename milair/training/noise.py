@@ -10,6 +10,8 @@ intervals hold together, however they depend on each other and however few frame
 A bootstrap cannot show what another seed would have given. That spread is pooled over the recipes that were trained
 more than once, and added. Where there are none, intervals are of the trained models, not of their recipes; of folds,
 whose models share training frames, they then are too narrow: docs/noise.md has how often they hold.
+
+The best of many is best by luck in part. What is to be expected of it is less: its score without that luck.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -59,6 +61,12 @@ class Noise:
         runs = self.outcomes[key]
         (half,) = self._half_widths(runs.mean(0)[:, None], np.array([1 / len(runs)]), level)
         return _estimate(runs.mean(), half, 0.0)
+
+    def expected(self, key: Hashable, level: float = 0.95) -> Estimate:
+        """The same of the recipe that was picked as the best of all, less the luck in that."""
+        estimate, means = self.score(key, level), np.stack([runs.mean(0) for runs in self.outcomes.values()])
+        lucky = max(luck(means, list(self.outcomes).index(key), self.draws, self.seed), 0.0)
+        return _estimate(estimate.value - lucky, (estimate.high - estimate.low) / 2, 0.0)
 
     def differences(self, pairs: Sequence[tuple[Hashable, Hashable]], level: float = 0.95) -> list[Estimate]:
         """Of each pair the first recipe's score less the other's, on the same frames.
@@ -127,6 +135,26 @@ class Noise:
         halves: Numbers = (centred.var(0, ddof=1) / frames + seeds) ** 0.5  # standard errors
         halves[halves > 0] *= np.quantile(np.concatenate(largest), level, method="higher")
         return halves
+
+
+def luck(outcomes: Numbers, best: int | None = None, draws: int = 5000, seed: int = 0) -> float:
+    """How much of the score of the best of several recipes is luck with these frames; outcomes [recipes, frames].
+
+    `best`: its row; None: the highest mean. It had not been picked, were these frames not kind to it. So on each
+    resample of the frames the best is picked anew; where that is another recipe, the frames that are not in the
+    resample say what the pick was worth (the bootstrap bias corrected cross-validation of Tsamardinos, Greasidou and
+    Borboudakis 2018, Machine Learning 107, each pick held against the best of all on the same frames). If all recipes
+    are equally good it is right on average; else it is a little high, for resamples pick worse than all frames do.
+    0 for one recipe or one frame."""
+    frames = outcomes.shape[1]
+    counts = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1 / frames), draws)
+    counts = counts[(counts == 0).any(1)]
+    if not len(counts):
+        return 0.0
+    left = counts == 0
+    scores, picked = left @ outcomes.T / left.sum(1)[:, None], (counts @ outcomes.T).argmax(1)
+    theirs = np.take_along_axis(scores, picked[:, None], 1)[:, 0]
+    return float((scores[:, outcomes.mean(1).argmax() if best is None else best] - theirs).mean())
 
 
 def _estimate(value: float, half: float, least: float) -> Estimate:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from selection.calibration import Calibration, calibrations, luck, read
+from selection.calibration import Calibration, calibrations, read
 
-from milair.training.noise import Numbers
+from milair.training.noise import Noise, Numbers, luck
 
 TRUTH = 0.8
 
@@ -26,7 +26,7 @@ def optimism(spread: float, sets: int = 250) -> tuple[float, float]:
         true, outcomes = made_up(number, spread)
         best = outcomes.mean(1).argmax()
         plain = outcomes[best].mean() - true[best]
-        rows.append((plain, plain - luck(outcomes, 100)))
+        rows.append((plain, plain - luck(outcomes, draws=100)))
     plain, corrected = np.mean(rows, axis=0).tolist()
     return plain, corrected
 
@@ -52,6 +52,16 @@ def test_one_recipe_or_one_frame_is_not_picked_and_has_no_luck() -> None:
 def test_a_recipe_that_is_better_on_every_frame_has_no_luck() -> None:
     _, outcomes = made_up(0)
     assert luck(np.stack([outcomes[0], outcomes[0] - 0.01])) == 0
+
+
+def test_what_is_expected_of_the_best_is_its_score_less_its_luck() -> None:
+    _, outcomes = made_up(2)
+    noise, best = Noise(dict(enumerate(outcomes[:, None]))), int(outcomes.mean(1).argmax())
+    score, expected = noise.score(best), noise.expected(best)
+    assert score.value - expected.value == pytest.approx(luck(outcomes))
+    assert expected.high - expected.low == pytest.approx(score.high - score.low)
+    worst = int(outcomes.mean(1).argmin())
+    assert noise.expected(worst) == noise.score(worst)  # whoever picks it has had no luck
 
 
 def test_the_order_of_recipes_does_not_matter() -> None:
