@@ -110,7 +110,8 @@ def write(study: optuna.Study, path: Path) -> None:
         for side, one in enumerate(PAIRS[place[1]]):
             each = [(both[0] / 255 + both[1])[block[held] == one].mean() / 2 for both in rows]
             curve[place][:, side] = np.interp(np.linspace(1, len(each), RUNGS), np.arange(len(each)) + 1, each)
-    np.savez_compressed(path, iou=iou, correct=correct, seconds=seconds, curve=curve, blocks=block)
+    kind = [f"{recipe.get('schedule', 'constant')} {recipe.get('looks', 1)}" for recipe in study.user_attrs["recipes"]]
+    np.savez_compressed(path, iou=iou, correct=correct, seconds=seconds, curve=curve, blocks=block, kind=np.array(kind))
 
 
 def main() -> None:

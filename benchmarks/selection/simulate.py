@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from milair.study.pruners import LEVEL
+from milair.study.pruners import LEVEL, SAFE
 from milair.training.paired import chance_not_worse
 
 Numbers = NDArray[np.float64]
@@ -36,6 +36,8 @@ class View:
     fold: NDArray[np.intp]  # [frames]: 0 to 4; -1 in the test block
     seconds: Numbers  # [recipes]: of one training
     truth: Numbers  # [recipes]: on the test block
+    curves: Numbers  # [recipes, 5, rungs]: the score on each fold at each tenth of the training that left it out
+    kind: NDArray[np.str_]  # [recipes]: only trainings of the same kind are compared on their way
 
     def on(self, recipe: int, folds: Iterable[int]) -> Numbers:
         """A recipe's scores on the frames of some folds, NaN elsewhere: [frames]."""
@@ -51,10 +53,20 @@ class Search:
     left: float
     random: np.random.Generator
 
-    def afford(self, recipe: int) -> bool:
-        """Pay for one training."""
-        self.left -= self.view.seconds[recipe]
+    def afford(self, recipe: int, share: float = 1.0) -> bool:
+        """Pay for one training, or for a share of one."""
+        self.left -= self.view.seconds[recipe] * share
         return self.left >= 0
+
+    def ended(self, recipe: int, fold: int, peers: Sequence[int]) -> float:
+        """At which share of a training milair's median rule ends it; 1: it does not. `peers` came to their end."""
+        curves = self.view.curves[[peer for peer in peers if self.view.kind[peer] == self.view.kind[recipe]], fold]
+        if len(curves) < 4:
+            return 1.0
+        mine = np.maximum.accumulate(self.view.curves[recipe, fold])
+        rungs = np.arange(1, len(mine) + 1) / len(mine)
+        loses = (mine < np.median(curves, axis=0)) & (rungs >= SAFE / 100)
+        return float(rungs[loses.argmax()]) if loses.any() else 1.0
 
 
 @dataclass(frozen=True)
@@ -69,13 +81,17 @@ Rule = Callable[[Search], Pick | None]  # None: the time was not enough for one 
 
 
 def holdout(search: Search, reshuffled: bool = False) -> Pick | None:
-    """One fold is the validation half: always the same one, or reshuffled for each recipe."""
-    fold, best = int(search.random.integers(5)), None
+    """One fold is the validation half: always the same one, or reshuffled for each recipe. The median rule prunes."""
+    fold, best, peers = int(search.random.integers(5)), None, list[int]()
     for recipe in search.order:
-        if not search.afford(recipe):
-            break
         if reshuffled:
             fold = int(search.random.integers(5))
+        share = search.ended(recipe, fold, peers)
+        if not search.afford(recipe, share):
+            break
+        if share < 1:
+            continue
+        peers.append(recipe)
         score = float(np.nanmean(search.view.on(recipe, [fold])))
         if best is None or score > best.score:
             best = Pick(recipe, score)
@@ -102,23 +118,40 @@ def folds(search: Search, level: float = 0.0) -> Pick | None:
     return best and Pick(best.recipe, best.score, frozenset(pruned), frozenset(complete))
 
 
-def confirmed(search: Search, share: float = 0.5) -> Pick | None:
-    """A holdout for a share of the time; then the other folds of the best so far, one recipe after another."""
-    whole, fold = search.left, int(search.random.integers(5))
-    seen: dict[int, float] = {}
+def first_fold(search: Search, share: float = 0.6, median: bool = True) -> Pick | None:
+    """One fold of each recipe for a share of the time; then all folds of those that may be the best.
+
+    As milair does it: the median rule prunes within the first fold; the next one to be confirmed is the one that looks
+    best beside the leader on its own fold; it is pruned by pairs, and the first fold is trained again."""
+    whole, fold, seen = search.left, int(search.random.integers(5)), dict[int, float]()
     for recipe in search.order:
-        if seen and search.left - search.view.seconds[recipe] < whole * (1 - share):
+        part = search.ended(recipe, fold, list(seen)) if median else 1.0
+        if seen and search.left - part * search.view.seconds[recipe] < whole * (1 - share):
             break
-        if not search.afford(recipe):
+        if not search.afford(recipe, part):
             break
-        seen[recipe] = float(np.nanmean(search.view.on(recipe, [fold])))
+        if part == 1:
+            seen[recipe] = float(np.nanmean(search.view.on(recipe, [fold])))
     best = None
-    for recipe in sorted(seen, key=lambda recipe: -seen[recipe]):
-        if not all(search.afford(recipe) for _ in range(4)):
-            return best
-        score = float(np.nanmean(search.view.scores[recipe]))
-        if best is None or score > best.score:
-            best = Pick(recipe, score)
+    while seen:
+        if best is None:
+            recipe = max(seen, key=lambda recipe: seen[recipe])
+        else:
+            leader = search.view.scores[best.recipe]
+            chances = {recipe: chance_not_worse(search.view.on(recipe, [fold]), leader) for recipe in seen}
+            recipe = max(chances, key=lambda recipe: chances[recipe])
+            if chances[recipe] < LEVEL:
+                break
+        first = seen.pop(recipe)
+        for count in range(1, 6):
+            if not search.afford(recipe):
+                return best or Pick(recipe, first)
+            mine = search.view.on(recipe, range(count))
+            if best is not None and count < 5 and chance_not_worse(mine, search.view.scores[best.recipe]) < LEVEL:
+                break
+        else:
+            score = float(np.nanmean(mine))
+            best = Pick(recipe, score) if best is None or score > best.score else best
     return best
 
 
@@ -127,7 +160,8 @@ RULES: dict[str, Rule] = {
     "reshuffled holdout": lambda search: holdout(search, reshuffled=True),
     "five folds": folds,
     "five folds, pruned": lambda search: folds(search, LEVEL),
-    "holdout, then folds": confirmed,
+    "first fold, then all": first_fold,
+    "the same, no median": lambda search: first_fold(search, median=False),
 }
 
 
@@ -135,9 +169,9 @@ def load(path: Path = TABLE) -> list[View]:
     """A view for each block, of the recipes whose trainings were all recorded."""
     with np.load(path) as file:
         scores = (file["iou"] / 255 + file["correct"]) / 2
-        seconds, block = file["seconds"], file["blocks"]
+        seconds, block, curve, kind = (file[name] for name in ("seconds", "blocks", "curve", "kind"))
     whole = (seconds > 0).all(1)  # recipes that were trained with every pair
-    scores, seconds = scores[whole], seconds[whole]
+    scores, seconds, curve, kind = scores[whole], seconds[whole], curve[whole], kind[whole]
     views = []
     for test in range(BLOCKS):
         mine = [(number, sum(pair) - test) for number, pair in enumerate(PAIRS) if test in pair]
@@ -145,7 +179,8 @@ def load(path: Path = TABLE) -> list[View]:
         for place, (number, held) in enumerate(mine):
             seen[:, block == held], fold[block == held] = scores[:, number, block == held], place
         truth = np.mean([scores[:, number, block == test].mean(1) for number, _ in mine], axis=0)
-        views.append(View(seen, fold, seconds[:, [number for number, _ in mine]].mean(1), truth))
+        curves = np.stack([curve[:, number, :, PAIRS[number].index(held)] for number, held in mine], axis=1)
+        views.append(View(seen, fold, seconds[:, [number for number, _ in mine]].mean(1), truth, curves, kind))
     return views
 
 
@@ -205,16 +240,16 @@ def lines(views: Sequence[View], searches: int) -> Iterator[str]:
     for trainings in BUDGETS:
         yield f"\n{trainings} trainings of mean length"
         picks = replay(views, RULES, trainings, searches)
-        today = worth(views, picks["single holdout"])
+        today, best_rule = (worth(views, picks[name]) for name in ("single holdout", "first fold, then all"))
         for name, each in picks.items():
             mine = worth(views, each)
-            gain, half = difference(mine, today)
+            (gain, half), (lag, width) = difference(mine, today), difference(mine, best_rule)
             optimism = np.mean(
                 [p.score - view.truth[p.recipe] for view, row in zip(views, each, strict=True) for p in row if p]
             )
             yield (
-                f"  {name:<22} worth {mine.mean():.4f}, regret {best - mine.mean():.4f}, less today's {gain:+.4f} "
-                f"± {half:.4f}, reported less worth {optimism:+.4f}"
+                f"  {name:<22} worth {mine.mean():.4f}, regret {best - mine.mean():.4f}, less holdout's {gain:+.4f} "
+                f"± {half:.4f}, less the default's {lag:+.4f} ± {width:.4f}, reported less worth {optimism:+.4f}"
             )
     yield "\nlevel of pruning    time saved    best pruned"
     for level in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5):

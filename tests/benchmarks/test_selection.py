@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import optuna
 import pytest
-from selection.simulate import RULES, View, load, pruning, replay, worth
+from selection.simulate import RULES, Search, View, difference, load, pruning, replay, worth
 
-from milair.study.pruners import LEVEL
+from milair.study.pruners import LEVEL, pruner
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,42 @@ def test_a_recipe_that_is_far_better_is_found_by_every_rule() -> None:
     fold = np.arange(180) % 6 - 1
     scores = np.where(fold >= 0, random.normal(0.5, 0.05, (8, 180)), np.nan)
     scores[3] += 0.4
-    view = View(scores, fold, np.ones(8), np.nanmean(scores, axis=1))
+    view = View(scores, fold, np.ones(8), np.nanmean(scores, axis=1), np.zeros((8, 5, 10)), np.full(8, "cosine 1"))
     for name, picks in replay([view], RULES, 80, 5).items():
         assert [pick and pick.recipe for pick in picks[0]] == [3] * 5, name
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_the_median_rule_is_that_of_optuna(views: list[View], fold: int) -> None:
+    """Recipes of one kind one after another: each is ended where milair's own pruner ends it, if at all."""
+    view = views[0]
+    recipes = np.flatnonzero(view.kind == "cosine 2").tolist()
+    search, peers = Search(view, recipes, 0, np.random.default_rng(0)), list[int]()
+    study = optuna.create_study(direction="maximize", pruner=pruner(None, 0))
+    for recipe in recipes:
+        trial, share = study.ask(), 1.0
+        trial.set_user_attr("recipe", {"schedule": "cosine", "looks": 2})
+        for rung, score in enumerate(view.curves[recipe, fold], 1):
+            trial.report(float(score), 10 * rung)
+            if share == 1 and trial.should_prune():
+                share = rung / 10
+        assert search.ended(recipe, fold, peers) == pytest.approx(share)
+        if share == 1:
+            peers.append(recipe)
+            study.tell(trial, 0.5)
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    assert len(peers) >= 4
+
+
+def test_the_default_is_beaten_by_nothing_told_apart_at_the_time_of_thirty_trainings(views: list[View]) -> None:
+    picks = replay(views, RULES, 30, 60)
+    default = worth(views, picks["first fold, then all"])
+    for name, each in picks.items():
+        gain, half = difference(worth(views, each), default)
+        assert gain < half or name == "first fold, then all"
+    gain, half = difference(default, worth(views, picks["single holdout"]))
+    assert gain > half
 
 
 def test_a_search_without_time_picks_nothing_and_is_worth_a_blind_pick(views: list[View]) -> None:
