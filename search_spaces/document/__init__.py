@@ -15,6 +15,7 @@ from ..joint import space as space
 from .runs import CLAIMS, RUNS
 from .sections import conclusions, linear_and_conv, published_figures
 
+SPLIT = "stratified"
 BASELINE = Recipe(normalisation="data")  # its best
 FIRST = list(dict.fromkeys(run.recipe for run in RUNS))
 SECTIONS = [partial(published_figures, RUNS), partial(conclusions, CLAIMS), partial(linear_and_conv, CLAIMS)]

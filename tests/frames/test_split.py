@@ -233,6 +233,17 @@ def test_frames_that_cannot_be_cut_into_folds(tmp_path: Path) -> None:
         splits(several + video, "folds:3")
 
 
+def test_of_few_frames_the_default_is_folds_if_they_can_be_cut_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enough = [*paint(tmp_path / "f", *range(6), label="a"), *paint(tmp_path / "f", *range(20, 26), label="b")]
+    assert default_kind(enough) == "folds:5"
+    assert default_kind(enough[:10]) == "stratified"  # four of one class
+    monkeypatch.setattr("milair.frames.split.FEW", 12)
+    assert default_kind(enough) == "stratified"
+    assert default_kind(enough[:11]) == "folds:5"
+
+
 def test_folds_that_the_data_bring(tmp_path: Path) -> None:
     folder = sample.write(tmp_path / "sample", labelled=24, unlabelled=0)
     frames = read(folder).labelled

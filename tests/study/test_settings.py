@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def test_a_split_is_part_of_a_study(make: Make) -> None:
     halves = split(frames.labelled, grouped.split_kind)
     assert len(halves.val) == 6
     assert grouped.with_frames(frames) == grouped
+
+
+def test_a_space_may_say_how_its_frames_are_split(make: Make, chosen: space.Space, tmp_path: Path) -> None:
+    assert make().split_kind == "stratified"  # of 24 frames, which have too few of each class for folds
+    (tmp_path / "other.py").write_text(f'{SPACE}\nSPLIT = "folds:2"\n')
+    folds = space.load("other", tmp_path)
+    data = str(tmp_path / "frames")
+    assert new_settings(folds, data, read_frames(data)).split_kind == "folds:2"
+    assert new_settings(folds, data, read_frames(data), split="grouped").split_kind == "grouped"
+    with pytest.raises(MilairError, match=r"one\.py: SPLIT = 'halves': there is no such split"):
+        new_settings(replace(chosen, split="halves"), data, read_frames(data))
 
 
 def test_a_split_of_ones_own_that_changes_is_another_split(make: Make, tmp_path: Path) -> None:
