@@ -47,7 +47,9 @@ def default_goal(session: Session) -> int:
 
 
 def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
-    """Let what the space trains first wait, never pruned, unless it is among the study's trials; references first."""
+    """Let what the space trains first wait, never pruned, unless it is among the study's trials; references first.
+
+    The baseline trains one fold where others do: whether it may be the best is seen with them."""
     study, space, trials = session.study, session.space, session.study.get_trials(deepcopy=False)
     references = [trial.user_attrs.get(REFERENCE) for trial in trials]
     for recipe in map(session.reference, space.references):
@@ -56,8 +58,8 @@ def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
     for parameters in first(space, lacking):
         if parameters not in known:
-            note = "first" if space.first else "baseline"
-            study.enqueue_trial(parameters, user_attrs={PINNED: True, "note": note})
+            pinned = bool(space.first) or not getattr(study.pruner, "first_only", False)
+            study.enqueue_trial(parameters, user_attrs={PINNED: pinned, "note": "first" if space.first else "baseline"})
 
 
 def queue_again(study: optuna.Study, numbers: Collection[int], times: int, confirms: bool = False) -> None:
