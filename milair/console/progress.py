@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from milair.recipe import describe
 from milair.study import duration
-from milair.study.arms import CONFIRMS
+from milair.study.arms import CONFIRMS, is_begun, state_name
 from milair.study.limits import within
 from milair.study.results import FINISHED
 
@@ -63,15 +63,17 @@ class Progress:
         """A search begins, with these trials finished already."""
         self.goal, self.workers, self.started = goal, workers, monotonic()
         self.before = self.finished = len(finished)  # trials at the start, and now
-        self.best = max((trial.value for trial in finished if trial.value is not None and _ranks(trial)), default=None)
+        self.best: float | None = None
+        self.begun: float | None = None  # the best of those that had one fold only
+        for trial in finished:
+            self._rank(trial)
 
     def trial(self, trial: FrozenTrial, worker: str = "") -> None:
         """A trial ended: its line stands above what is live of other workers."""
         if self.live is not None and worker in self.tasks:
             self.live.update(self.tasks[worker], visible=False)
         self.finished += trial.state in FINISHED and CONFIRMS not in trial.user_attrs
-        values = self.best, trial.value if _ranks(trial) else None
-        self.best = max((value for value in values if value is not None), default=None)
+        self._rank(trial)
         attributes = trial.user_attrs
         remarks = [
             describe(attributes["recipe"], trial.params) if "recipe" in attributes else "",
@@ -84,8 +86,8 @@ class Progress:
             self._row(
                 str(trial.number),
                 worker,
-                trial.state.name.lower(),
-                *("" if value is None else f"{value:.4f}" for value in (trial.value, self.best)),
+                state_name(trial),
+                *("" if value is None else f"{value:.4f}" for value in (trial.value, self._best)),
                 str(attributes.get("epochs", 0)),
                 duration(attributes.get("seconds", 0)),
                 self.left(),
@@ -101,8 +103,8 @@ class Progress:
     def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
         """`done` of `total` steps of something are done, by one of the workers."""
         remarks = [] if score is None else [f"score {score:.4f}"]
-        if remarks and self.best is not None:
-            remarks.append(f"best {self.best:.4f}")
+        if remarks and self._best is not None:
+            remarks.append(f"best {self._best:.4f}")
         if remarks and self.goal:
             remarks.append(f"{self.left()} left")
         label = f"{worker} {what}" if len(self.workers) > 1 else what
@@ -111,6 +113,18 @@ class Progress:
         elif monotonic() - self.spoke.setdefault(label, monotonic()) > _SILENCE:
             self.spoke[label] = monotonic()
             self._print(f"         {label}: {', '.join([f'{done} of {total}', *remarks])}")
+
+    @property
+    def _best(self) -> float | None:
+        """The best complete score; that of one fold as long as there is none."""
+        return self.begun if self.best is None else self.best
+
+    def _rank(self, trial: FrozenTrial) -> None:
+        if trial.value is not None and within(trial):
+            if trial.state == TrialState.COMPLETE:
+                self.best = max(self.best or 0.0, trial.value)
+            elif is_begun(trial):
+                self.begun = max(self.begun or 0.0, trial.value)
 
     def _print(self, text: RenderableType) -> None:
         self.console.print(text, crop=False)  # what shall not be folded says so
@@ -145,8 +159,3 @@ class Progress:
         self.live.update(
             self.tasks[worker], description=label, completed=done, total=total, visible=True, remarks=remarks
         )
-
-
-def _ranks(trial: FrozenTrial) -> bool:
-    """Whether a trial may be the best: one that was pruned was scored on the frames of fewer folds, or too soon."""
-    return trial.state == TrialState.COMPLETE and within(trial)

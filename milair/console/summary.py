@@ -35,7 +35,7 @@ def summary(
         "state": results.state(study),
         "goal": study.user_attrs.get(results.GOAL),
         "finished": len(results.counted(study)),
-        "trials": dict(Counter(trial.state.name.lower() for trial in trials)),
+        "trials": dict(Counter(map(arms.state_name, trials))),
         "chance_baseline": None if session is None else chance_baseline(session.splits()),
         "best": [
             {

@@ -67,6 +67,11 @@ def is_begun(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.PRUNED and trial.user_attrs.get(FOLDS, 0) > 0
 
 
+def state_name(trial: FrozenTrial) -> str:
+    """For people: "complete", "pruned", and "begun" for what was ended after some of its folds."""
+    return "begun" if is_begun(trial) else trial.state.name.lower()
+
+
 def as_complete(trial: FrozenTrial) -> FrozenTrial:
     """A trial as samplers and pruners are to see it: one that has had a fold came to the end that it was to come to."""
     return _changed(trial, state=TrialState.COMPLETE) if is_begun(trial) else trial

@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.study import lock
-from milair.study.arms import CONFIRMS, FOLDS, Arm, arms
+from milair.study.arms import CONFIRMS, FOLDS, Arm, arms, is_begun
 from milair.study.limits import shown, within
 from milair.study.settings import Settings
 
@@ -62,6 +62,11 @@ def why_none(study: optuna.Study) -> str:
         trials = study.get_trials(deepcopy=False)
         if shares := [trial.constraints[name] for trial in trials if name in trial.constraints]:
             lowest[name] = limit * (1 + min(shares))
+    if not limits and any(map(is_begun, study.get_trials(deepcopy=False))):
+        return (
+            f"study {study.study_name} has trials of one fold only; python -m milair.studies confirm "
+            f"{study.study_name} trains what may be the best in all"
+        )
     if not lowest:
         return f"study {study.study_name} has no complete trial yet; a search makes some"
     return (

@@ -164,6 +164,23 @@ def test_a_search_confirms_what_may_be_the_best(tmp_path: Path, capsys: pytest.C
     assert sum(CONFIRMS not in trial.user_attrs for trial in load(tmp_path).trials) == 4
 
 
+def test_what_had_one_fold_is_begun_and_the_summary_says_how_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*make(tmp_path), *FOLDS, "--epochs", "1", "--trials", "2"]
+    assert search(options, "--confirm", "0") == 0
+    out = capsys.readouterr().out
+    assert "tiny@frames: 2 begun" in out
+    assert "tiny@frames has trials of one fold only; python -m milair.studies confirm tiny@frames trains" in out
+    assert all(trial.user_attrs["folds"] == 1 for trial in load(tmp_path).trials)
+    assert search(options) == 0  # by default a tenth of the trials, one at least
+    states = [trial.state.name for trial in load(tmp_path).trials]
+    assert states == ["PRUNED", "PRUNED", "COMPLETE"]
+    best = max(load(tmp_path).trials[:2], key=lambda trial: trial.value or 0)
+    assert load(tmp_path).trials[2].user_attrs[CONFIRMS] == best.number
+    assert "tiny@frames: 2 begun, 1 complete" in capsys.readouterr().out
+
+
 def test_a_study_of_folds_is_another_than_one_of_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = make(tmp_path)
     assert search([*options, *FOLDS], "--trials", "1", "--epochs", "1") == 0
