@@ -62,6 +62,7 @@ def arguments() -> ArgumentParser:
         option("--seed", type=whole(0), default=0, metavar="N", help="the sampler's; default: %(default)s"),
         option("--dry-run", action="store_true", help="show what would be searched, and train nothing"),
         option("--json", action="store_true", help="the summary as JSON on stdout, progress on stderr"),
+        option("--quiet", action="store_true", help="no progress: the summary alone"),
         *STORES,
         QUOTAS,
         DEVICES,
@@ -80,11 +81,12 @@ def main(options: Namespace, console: Progress) -> None:
         words["overrides"]["epochs"] = str(epochs)
     words["only"] = {name: text.split(",") for name, text in pairs("--only", words["only"]).items()}
     words["limits"] = pairs("--limit", words.pop("limit"), "ms=30")
-    _, dry_run, space = (words.pop(name) for name in ("json", "dry_run", "study"))
+    _, quiet, dry_run, space = (words.pop(name) for name in ("json", "quiet", "dry_run", "study"))
     if dry_run:
         console.say(api.dry_run(space, console, **words))
         return
-    result = api.search(space, console=console, **words)
+    with console.silent(quiet):
+        result = api.search(space, console=console, **words)
     if options.json:
         print(json.dumps(result.summary, indent=2))
     else:

@@ -145,6 +145,15 @@ def test_real_frames_and_real_weights_end_to_end(
     assert study.trials[0].user_attrs["parameters"] == {"total": 4870602, "trainable": 4135178, "MB": 18.58}
 
 
+def test_quietly_the_summary_is_all_that_is_said(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--study", "tiny", "--data", str(searched / "frames"), "--spaces", str(searched / "spaces")]
+    assert search([*options, *places(searched)], "--trials", "3", "--quiet") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.strip().startswith("tiny@frames: 3 complete")
+    assert "next" in out
+
+
 def test_json_is_all_that_stands_on_stdout(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--study", "tiny", "--data", str(searched / "frames"), "--spaces", str(searched / "spaces")]
     assert search([*options, *places(searched)], "--trials", "3", "--json") == 0

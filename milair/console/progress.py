@@ -1,7 +1,8 @@
 """What a command shows while it runs: a line per trial, and in a terminal a live one per worker."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import TextIO
 
@@ -40,6 +41,15 @@ class Progress:
         self.spoke: dict[str, float] = {}  # when a line last said so, by what it says
         self.noted: set[str] = set()
         self.search((), 0, ())  # none yet
+
+    @contextmanager
+    def silent(self, quiet: bool = True) -> Iterator[None]:
+        """A block in which nothing is shown, if that is asked for."""
+        self.console.quiet = quiet
+        try:
+            yield
+        finally:
+            self.console.quiet = False
 
     def say(self, text: RenderableType = "") -> None:
         """Print text, folded at words in a terminal, or what else rich can render, below all that was live."""
