@@ -1,7 +1,7 @@
 """The only room that knows Optuna. What may be chosen of a study stands here, light to import."""
 
 SAMPLERS = ("tpe", "random", "grid")  # the first is the default, as of the next
-PAIRED = "paired"  # of folds the default
+PAIRED = "paired"  # needs folds
 PRUNERS = ("median", "asha", "hyperband", PAIRED, "none")
 TRIALS, SAMPLE_TRIALS = 40, 12  # finished ones in all, by default
 VIEWS, SAMPLE_VIEWS = 12, 4  # K, augmented views of each picture in a bank, by default
