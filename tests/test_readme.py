@@ -43,7 +43,7 @@ NARROWER = {  # a space that varies what others set, or has heads that take long
 NARROWER["joint"] = NARROWER["document"]
 NARROWER["beyond"] = "--trials 1 --views 4 --set image_size=64x48 --only epochs=15 --only augmentations=4"
 NARROWER["pieces"] = "--trials 1 --views 12 --set image_size=64x48"
-SHOWN_SPACES = ("search_spaces/blocks.py", "search_spaces/depth.py")
+SHOWN_SPACES = ("search_spaces/blocks.py", "search_spaces/depth.py", "search_spaces/own.py")
 SHORTER_CODE = {
     'weights="imagenet"': 'weights="random", views=2, '
     'overrides={"epochs": "1", "image_size": "64x48", "augmentations": "2"}',
