@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN := .venv/bin/python
 
-.PHONY: search test test-faults lint bench clean
+.PHONY: search test test-faults lint bench docs clean
 
 search: .venv/installed
 	$(RUN) -m milair.search --study dense $(ARGS)
@@ -22,8 +22,11 @@ lint: .venv/installed-dev
 bench: .venv/installed
 	$(RUN) benchmarks/epoch.py $(ARGS)
 
+docs: .venv/installed-dev
+	.venv/bin/zensical build --strict
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist site .cache *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "milair needs Python 3.11 or newer; none was found"; exit 1; }
