@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import Any, cast
 
 import numpy as np
@@ -16,16 +17,16 @@ from milair.training.noise import Noise
 from milair.training.paired import Numbers, Truth
 
 OUTPUTS = "answers"  # trial attribute that holds a row of outputs for each validation frame
+ARM = "arm"  # of a trial: its arm, see `arm_of`
 CONFIRMS = "confirms"  # of a trial that trains again what may be the best
 FOLDS = "folds"  # of a trial by folds: how many of them have ended
-_DEFAULTS = Recipe().to_json()
 
 
 @dataclass(frozen=True)
 class Arm:
     """A configuration and its trials, in their order: the complete ones, or `begun` ones if it has none."""
 
-    configuration: str
+    configuration: str  # see `arm_of`
     trials: Sequence[FrozenTrial]
 
     @property
@@ -48,8 +49,7 @@ class Arm:
 
 def arms(trials: Iterable[FrozenTrial]) -> list[Arm]:
     """Of complete trials that milair trained: those that were confirmed first, and of these the best mean."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and "recipe" in trial.user_attrs]
-    return sorted(_grouped(complete), key=lambda arm: (not arm.confirmed, -arm.score, arm.trials[0].number))
+    return sorted(_complete(trials), key=lambda arm: (not arm.confirmed, -arm.score, arm.trials[0].number))
 
 
 def begun(trials: Iterable[FrozenTrial]) -> list[Arm]:
@@ -77,6 +77,10 @@ def as_complete(trial: FrozenTrial) -> FrozenTrial:
     return _changed(trial, state=TrialState.COMPLETE) if is_begun(trial) else trial
 
 
+def _complete(trials: Iterable[FrozenTrial]) -> list[Arm]:
+    return _grouped(t for t in trials if t.state == TrialState.COMPLETE and "recipe" in t.user_attrs)
+
+
 def _grouped(trials: Iterable[FrozenTrial]) -> list[Arm]:
     groups: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
@@ -98,28 +102,44 @@ def scores(trial: FrozenTrial, truth: Truth) -> Numbers:
 
 
 def configuration(trial: FrozenTrial) -> str:
-    """A trial's recipe without its seed: as JSON, for all trials are asked at every draw."""
-    return json.dumps(_DEFAULTS | trial.user_attrs["recipe"] | {"seed": 0}, sort_keys=True)
+    """Which arm a trial is of. It is kept with a trial, for all are asked at every draw; older ones kept none."""
+    kept: str | None = trial.user_attrs.get(ARM)
+    return kept or arm_of(Recipe.from_json(trial.user_attrs["recipe"]))
+
+
+def arm_of(recipe: Recipe) -> str:
+    """A hash of a recipe without its seed. Fields at their defaults leave no trace, so one that comes changes none."""
+    particular = {name: value for name, value, _ in recipe.differences(replace(Recipe(), seed=recipe.seed))}
+    for name in ("cls_head", "reg_head"):
+        if head := particular.get(name):
+            plain = asdict(type(head)())
+            particular[name] = {key: v for key, v in asdict(head).items() if key == "type" or v != plain[key]}
+    return sha256(json.dumps(particular, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class _Seen:
-    """A storage whose trials are seen through a function."""
+    """A storage whose trials are seen through a function, as they were when they were first asked for."""
 
     def __init__(self, inner: BaseStorage, change: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> None:
         self.inner, self.change = inner, change
+        self.trials: list[FrozenTrial] | None = None
 
     def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+        self,
+        study_id: int,
+        deepcopy: bool = True,  # noqa: ARG002
+        states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        trials = self.change(self.inner.get_all_trials(study_id, deepcopy))
-        return [trial for trial in trials if states is None or trial.state in states]
+        if self.trials is None:
+            self.trials = self.change(self.inner.get_all_trials(study_id, deepcopy=False))
+        return [trial for trial in self.trials if states is None or trial.state in states]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
 
 def seen(study: optuna.Study, change: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> optuna.Study:
-    """A study whose trials are seen through a function; what is stored stays."""
+    """A study whose trials are seen through a function, for one draw or one judgement; what is stored stays."""
     view = copy(study)
     view._storage = cast(BaseStorage, _Seen(study._storage, change))
     return view
@@ -127,7 +147,7 @@ def seen(study: optuna.Study, change: Callable[[list[FrozenTrial]], list[FrozenT
 
 def means(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """The same trials, those of an arm each with its mean: what a sampler is to see, not the lucky ones."""
-    mean = {trial._trial_id: arm.score for arm in arms(trials) if len(arm.trials) > 1 for trial in arm.trials}
+    mean = {trial._trial_id: arm.score for arm in _complete(trials) if len(arm.trials) > 1 for trial in arm.trials}
     whole = [as_complete(trial) for trial in trials]
     return [_changed(one, value=mean[one._trial_id]) if one._trial_id in mean else one for one in whole]
 

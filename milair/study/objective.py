@@ -16,10 +16,10 @@ from optuna.trial import BaseTrial
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.study.arms import FOLDS, OUTPUTS
+from milair.study.arms import ARM, FOLDS, OUTPUTS, arm_of, configuration
 from milair.study.limits import constraints, shown, within
 from milair.study.pruners import step
-from milair.study.results import finite, recipe_of
+from milair.study.results import finite
 from milair.study.session import Session
 from milair.training.folds import Folds
 from milair.training.values import Epoch, Hopeless, News, Opened, Training
@@ -27,6 +27,7 @@ from milair.training.values import Epoch, Hopeless, News, Opened, Training
 REFERENCE = "reference"  # attribute of trials of a recipe that the space does not give: its JSON
 PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, what a space trains first
 
+_SEED = Recipe().seed
 Steps = Generator[Training, News | None, float]
 
 
@@ -103,10 +104,11 @@ class Objective:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
         reference = trial.user_attrs.get(REFERENCE)
         asked = self.session.recipe(Recipe.from_json(reference) if reference else self.session.space(trial))
-        others = [recipe for other in _others(trial) if (recipe := recipe_of(other))]
-        used = {other.seed for other in others if replace(other, seed=asked.seed) == asked}
+        mine, others = arm_of(asked), [other for other in _others(trial) if "recipe" in other.user_attrs]
+        used = {other.user_attrs["recipe"].get("seed", _SEED) for other in others if configuration(other) == mine}
         recipe = replace(asked, seed=next(seed for seed in count(asked.seed) if seed not in used))
         trial.set_user_attr("recipe", recipe.to_json())
+        trial.set_user_attr(ARM, mine)
         if recipe != asked and "note" not in trial.user_attrs:
             trial.set_user_attr("note", f"drawn again: seed {recipe.seed}")
         return recipe
@@ -191,8 +193,8 @@ class Objective:
     def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, weights: str) -> None:
         """MilairError if another trial used other weights for the same backbone: their scores cannot be compared."""
         for other in _others(trial):
-            theirs = recipe_of(other)
-            same = theirs and (theirs.backbone, theirs.weights) == (recipe.backbone, recipe.weights)
+            theirs = other.user_attrs.get("recipe", {})
+            same = all(theirs.get(name) == getattr(recipe, name) for name in ("backbone", "weights"))
             if same and other.user_attrs.get("weights", weights) != weights:
                 raise MilairError(
                     f"the weights of {recipe.backbone} are not those of trial {other.number} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from milair import Recipe
-from milair.study.arms import CONFIRMS, arms, begun, means, scores, seen
+from milair import DenseHead, LinearHead, Recipe
+from milair.study.arms import CONFIRMS, arm_of, arms, begun, means, scores, seen
 from milair.study.confirming import Confirmation
 from milair.study.pruners import AmongPeers, ByFolds, pruner, step
 from milair.study.samplers import Sampler
@@ -63,6 +64,21 @@ def test_trials_that_differ_in_seeds_only_are_one_arm_and_its_mean_ranks_it() ->
     assert best.score == pytest.approx(np.mean([trials[0].value, trials[2].value]))
     np.testing.assert_allclose(best.frames(TRUTH), (scores(trials[0], TRUTH) + scores(trials[2], TRUTH)) / 2)
     assert [one.number for one in other.trials] == [1]
+
+
+def test_an_arm_is_known_by_what_is_particular_about_its_recipe() -> None:
+    """And by nothing else: a field that later recipes have, at its default, does not change it."""
+    plain = Recipe(alpha=0.4, cls_head=DenseHead(blocks=3))
+    assert arm_of(plain) == arm_of(replace(plain, seed=77)) == "204a5e524fc4"
+    others = [
+        replace(plain, alpha=0.5),
+        replace(plain, cls_head=DenseHead(blocks=2)),
+        replace(plain, cls_head=LinearHead()),
+    ]
+    assert len({arm_of(plain), *map(arm_of, others)}) == 4
+    older = trial(0.4, noisy(0.7, 1))
+    kept = trial(0.4, noisy(0.7, 1), seed=40, arm=arm_of(Recipe(alpha=0.4)))
+    assert len(arms(numbered([older, kept]))) == 1
 
 
 def test_what_was_confirmed_ranks_above_what_was_lucky_once() -> None:
