@@ -15,7 +15,7 @@ from milair.console import summary
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.study import lock, pruners, queue, results, samplers, searching
+from milair.study import pruners, queue, results, running, samplers, searching
 from milair.study import storage as storages
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
@@ -110,42 +110,13 @@ def search(
                 f"folds    trials train the first one; {budget} that may be the best then train all of another cut"
             )
         plan = searching.Plan(goal, Confirmation(session.truth, budget), deadline, order, sampler == "grid")
-        end = searching.apart(partial(_search, session, study, old, workers, plan, console), workers.interrupt)
+        copied = old, lambda recipe: _trainer(session, "cpu").weights(recipe)
+        end = searching.apart(partial(running.run, session, study, workers, plan, console, *copied), workers.interrupt)
     if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
         console.say(f"\n--timeout {timeout:g}: time is over; the same command goes on")
     return Result(study, session, end, summary.summary(study, shown, session, summary.waiting_for(session)))
-
-
-def _search(
-    session: Session,
-    study: optuna.Study,
-    old: optuna.Study | None,
-    workers: Workers,
-    plan: searching.Plan,
-    console: Progress,
-) -> str:
-    """All that a search writes into its study, which it holds meanwhile; what ended it."""
-    with lock.held(study) as hold, lock.signed(hold):
-        session.store(study)
-        for line in queue.begin(session, hold, old, lambda recipe: _trainer(session, "cpu").weights(recipe)):
-            console.say(line)
-        done = results.counted(study)
-        draws = len(done) < plan.goal or not plan.confirmation.budget  # else it confirms only
-        if draws:
-            study.set_user_attr(results.GOAL, plan.goal)
-        if len(done) >= plan.goal and plan.confirmation.next(study.get_trials(deepcopy=False)) is None:
-            console.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
-        console.search(done, plan.goal, workers.names)
-        try:
-            end = searching.Search(hold, Objective(session, writes=hold.check), workers, plan, console).run()
-        except KeyboardInterrupt:
-            console.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
-            raise
-        if draws:
-            study.set_user_attr(results.EXHAUSTED, end == "exhausted")
-        return end
 
 
 def confirm(study: str, *, trainings: int, studies: Path = Path("studies"), **options: Any) -> Result:

@@ -1,0 +1,42 @@
+"""All that a search writes into its study, which it holds meanwhile: from what waits to what ended it."""
+
+from collections.abc import Callable
+
+import optuna
+
+from milair.recipe import Recipe
+from milair.study import lock, queue, results
+from milair.study.objective import Objective
+from milair.study.searching import Listener, Plan, Pool, Search
+from milair.study.session import Session
+
+
+def run(
+    session: Session,
+    study: optuna.Study,
+    workers: Pool,
+    plan: Plan,
+    listener: Listener,
+    old: optuna.Study | None,
+    weights: Callable[[Recipe], str],
+) -> str:
+    """Returns what ended the search, as `Search.run` has it. `old` and `weights`: see `queue.take_over`."""
+    with lock.held(study) as hold, lock.signed(hold):
+        session.store(study)
+        for line in queue.begin(session, hold, old, weights):
+            listener.say(line)
+        done = results.counted(study)
+        draws = len(done) < plan.goal or not plan.confirmation.budget  # else it confirms only
+        if draws:
+            study.set_user_attr(results.GOAL, plan.goal)
+        if len(done) >= plan.goal and plan.confirmation.next(study.get_trials(deepcopy=False)) is None:
+            listener.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
+        listener.search(done, plan.goal, workers.names)
+        try:
+            end = Search(hold, Objective(session, writes=hold.check), workers, plan, listener).run()
+        except KeyboardInterrupt:
+            listener.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
+            raise
+        if draws:
+            study.set_user_attr(results.EXHAUSTED, end == "exhausted")
+        return end
