@@ -69,13 +69,14 @@ def search(
     `choices` are those of `study.settings.new_settings`: weights, views, overrides, only, limits, objects, split.
     Then what may be the best is trained again at most `confirm` times, with other seeds: see study/confirming.py; None:
     a tenth of `trials` where these were trained in one fold only, else never.
-    `timeout` in seconds: no trial begins later. `storage`: the database's URL, else milair.db in `studies`. MilairError
+    `timeout` in seconds: no trial begins later, and in its last part what may be the best goes first. `storage`: the
+    database's URL, else milair.db in `studies`. MilairError
     says what is wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = console or Progress()
     chosen = _space(space, spaces)
     names = places.places(devices, per_device)
-    deadline = monotonic() + (float("inf") if timeout is None else timeout)
+    began, time = monotonic(), float("inf") if timeout is None else timeout
     threads = places.threads(len(names))
     with Workers(names, threads, debug) as workers:
         database = storages.open_storage(storage or storages.default_url(studies))
@@ -109,7 +110,9 @@ def search(
             console.say(
                 f"folds    trials train the first one; {budget} that may be the best then train all of another cut"
             )
-        plan = searching.Plan(goal, Confirmation(session.truth, budget), deadline, order, sampler == "grid")
+        turn = began + time * (searching.TURN if budget else 1)
+        confirmation = Confirmation(session.truth, budget)
+        plan = searching.Plan(goal, confirmation, began + time, turn, order, sampler == "grid")
         copied = old, lambda recipe: _trainer(session, "cpu").weights(recipe)
         end = searching.apart(partial(running.run, session, study, workers, plan, console, *copied), workers.interrupt)
     if end == "exhausted":

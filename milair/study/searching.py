@@ -25,6 +25,7 @@ from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
 from milair.training.values import Died, Ended, Epoch, Features, Hopeless, Needs, News, Opened, Told, Training
 
+TURN = 0.6  # of a search's time, after which it confirms: see docs/noise.md
 DEATHS = 3  # workers that may die with a trial before it counts as failed
 FAILURES = 3  # in a row, end a search
 _GRACE = 2  # seconds for a step that is interrupted, and to let trials in hand wait again
@@ -57,6 +58,7 @@ class Plan:
     goal: int  # finished trials in all
     confirmation: Confirmation  # what follows
     deadline: float = math.inf  # of time.monotonic: no trial begins later
+    turn: float = math.inf  # and from then on what may be the best goes first
     configurations: Sequence[Parameters] | None = None  # of the space, in the order of a grid; None: without end
     grid: bool = False  # all are drawn in that order, not only the first
 
@@ -134,12 +136,15 @@ class Search:
         exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
         if monotonic() >= plan.deadline:
             return "goal" if finished >= plan.goal else "time"
-        if finished >= plan.goal or (exhausted and not self.hands):
-            waiting = [trial for trial in waiting if CONFIRMS in trial.user_attrs]
-            if not waiting and not self._confirm(trials):
-                return "goal" if finished >= plan.goal else "exhausted"
-            if not waiting:
-                return self._draw()
+        through = finished >= plan.goal or (exhausted and not self.hands)
+        again = [trial for trial in waiting if CONFIRMS in trial.user_attrs]
+        late = through or monotonic() >= plan.turn
+        if late and not again and self._confirm(trials):
+            return self._draw()
+        if late and again:
+            waiting = again
+        elif through:
+            return "goal" if finished >= plan.goal else "exhausted"
         elif exhausted or finished + len(self.hands) >= plan.goal:
             return None
         if waiting:

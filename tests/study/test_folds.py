@@ -181,6 +181,17 @@ def test_what_had_one_fold_is_begun_and_the_summary_says_how_it_goes_on(
     assert "tiny@frames: 2 begun, 1 complete" in capsys.readouterr().out
 
 
+def test_when_time_is_short_what_may_be_the_best_is_still_trained_in_all_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("milair.study.searching.TURN", 0.0)  # at once
+    options = [*make(tmp_path), *FOLDS, "--epochs", "1", "--trials", "2"]
+    assert search(options, "--confirm", "0", "--timeout", "300") == 0
+    assert search([*options[:-1], "4"], "--timeout", "300") == 0
+    study = load(tmp_path)
+    assert [CONFIRMS in trial.user_attrs for trial in study.trials] == [False, False, True, False, False]
+
+
 def test_a_study_of_folds_is_another_than_one_of_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = make(tmp_path)
     assert search([*options, *FOLDS], "--trials", "1", "--epochs", "1") == 0
