@@ -1,4 +1,4 @@
-"""`python -m milair.studies`: list and show studies, rename or delete them, and put the disk in order."""
+"""`python -m milair.studies`: list and show studies, move, rename or delete them, and put the disk in order."""
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
@@ -15,12 +15,19 @@ def arguments() -> ArgumentParser:
     seeds = option("--seeds", metavar="N", type=whole(1), default=2, help="so many more each; default: 2")
     trainings = option("--trainings", metavar="N", type=whole(1), default=10, help="at most; default: %(default)s")
     spaces = option("--spaces", type=Path, metavar="DIR", help="default: search_spaces")
+    new_file = option("file", metavar="FILE", type=Path, help="a new one")
+    with_bank = option("--with-bank", action="store_true", help="pack its features as well, else computed again there")
+    file = option("file", metavar="FILE", type=Path, help="what `pack` wrote")
+    other_name = option("--name", metavar="NEW", help="its name here; default: the one that it had")
+    into = option(
+        "--spaces", type=Path, metavar="DIR", help="where its space goes; default: spaces in --studies, if it is new"
+    )
     new = option("new", metavar="NEW", help="its name from then on")
     yes = option("--yes", action="store_true", help="ask nothing")
     dry_run = option("--dry-run", action="store_true", help="say what would be done, and change nothing")
     parsers = parser(
         "studies",
-        "List and show studies, rename or delete them, and put the disk in order.",
+        "List and show studies, move, rename or delete them, and put the disk in order.",
         "python -m milair.studies show heads@frames",
     )
     actions = parsers.add_subparsers(required=True, metavar="ACTION", dest="action")
@@ -37,6 +44,8 @@ def arguments() -> ArgumentParser:
             "train what may be the best of a study again, with other seeds, until one stands out",
             [name, trainings, spaces, QUOTAS, DEVICES],
         ),
+        ("pack", "write a study into one file, to go on with on another machine", [name, new_file, spaces, with_bank]),
+        ("unpack", "put the study of such a file here", [file, other_name, into, QUOTAS]),
         ("rename", "give a study another name; its models stay where they are", [name, new]),
         ("delete", "delete a study with all of its trials; its models stay", [name, yes]),
         ("clean", "remove all features kept on disk, and give trials of searches that died back", [dry_run]),

@@ -5,6 +5,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from milair.console.progress import Progress
 from milair.console.table import table
 from milair.errors import MilairError, UsageError
 from milair.features import quota
-from milair.study import queue, results, session, storage, upkeep
+from milair.space import default_folder
+from milair.study import packing, queue, results, session, storage, upkeep
+from milair.study.settings import SAMPLE
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -86,7 +89,7 @@ def clean(options: Namespace, console: Progress) -> None:
         if numbers := upkeep.put_back(study, options.dry_run):
             trials = ", ".join(map(str, numbers))
             console.say(f"{study.study_name}: {would} back to the queue from a search that died: trial {trials}")
-    total, folder = 0, options.bank or session.cache_folder() / "banks"
+    total, folder = 0, _bank(options)
     for place in quota.banks(folder):
         size = quota.size(place) if options.dry_run else quota.remove(place)
         stays = not options.dry_run and place.exists()
@@ -95,7 +98,49 @@ def clean(options: Namespace, console: Progress) -> None:
     console.say(f"{total / 1e6:.1f} MB of features {freed} in {folder}; they are computed again when they are needed")
 
 
-ACTIONS = {"list": list_studies, "show": show, "again": again, "rename": rename, "delete": delete, "clean": clean}
+def pack(options: Namespace, console: Progress) -> None:
+    study, bank = _study(options), _bank(options) if options.with_bank else None
+    spaces = options.spaces or default_folder()
+    packed = packing.pack(study, options.file, spaces, options.studies / "artifacts", bank)
+    size = options.file.stat().st_size / 1e6
+    console.say(f"{study.study_name} is packed in {options.file}, {size:.1f} MB: {_counts(packed, options.with_bank)}")
+
+
+def unpack(options: Namespace, console: Progress) -> None:
+    url, bank = _url(options), _bank(options)
+    arrived = packing.unpack(options.file, url, options.studies, options.name, options.spaces, bank, options.bank_quota)
+    study, settings = arrived.study, results.stored_settings(arrived.study)
+    counts = _counts({"trials": arrived.trials, "artifacts": arrived.artifacts, "rows": arrived.rows}, arrived.rows > 0)
+    console.say(f"{study.study_name} is unpacked in {storage.shown(url)}: {counts}")
+    words = ["--study", settings.space, "--name", study.study_name]
+    words += [] if arrived.spaces is None else ["--spaces", str(arrived.spaces)]
+    words += [] if settings.data == SAMPLE else ["--data", Path(settings.data).name]
+    if settings.source != "imagenet" and settings.overrides.get("weights") != "random":
+        words += ["--weights", Path(settings.source).name]
+    command = shlex.join([program("python"), "-m", "milair.search", *words, *place_options(options)])
+    moved = "" if settings.data == SAMPLE else " (--data and --weights say where these lie now)"
+    console.say(f"it goes on with `{command}`{moved}")
+
+
+def _counts(counts: Mapping[str, int], with_bank: bool) -> str:
+    rows = f", {counts['rows']} rows of features" if with_bank else ""
+    return f"{counts['trials']} trials, {counts['artifacts']} artifacts{rows}, and its space"
+
+
+ACTIONS = {
+    "list": list_studies,
+    "show": show,
+    "again": again,
+    "pack": pack,
+    "unpack": unpack,
+    "rename": rename,
+    "delete": delete,
+    "clean": clean,
+}
+
+
+def _bank(options: Namespace) -> Path:
+    return options.bank or session.cache_folder() / "banks"
 
 
 def _url(options: Namespace) -> str:

@@ -25,6 +25,11 @@ _SIDES = 1.25, 2.1
 _SHIFT = 0.1
 
 
+def content(picture: bytes, box: Box) -> bytes:
+    """A hash of all that crops of a box depend on, from that of the picture's file."""
+    return sha256(picture + repr(box).encode()).digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Crops:
     """Crops of so many pixels a side, numbered from 1."""
@@ -41,7 +46,7 @@ class Crops:
 
     def content(self, frame: Frame) -> bytes:
         """A hash of all that a frame's crops depend on."""
-        return sha256(frame.picture.content + repr(frame.box).encode()).digest()
+        return content(frame.picture.content, frame.box)
 
     def show(self, frame: Frame, number: int) -> torch.Tensor:
         """float [3, side, side] in 0–1."""

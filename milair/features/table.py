@@ -26,7 +26,7 @@ from milair.frames.pictures import Progress
 T = TypeVar("T")
 
 BATCH = 32  # rows between two writes, in every forward pass of a GPU, and copied to it at once
-_KEY = 4 + 32  # bytes, see `key`
+KEY = 4 + 32  # bytes, see `key`
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ def _alone(place: Path, waiting: Callable[[], None]) -> AbstractContextManager[o
 def _numbers(place: Path, row_bytes: int) -> dict[bytes, int]:
     """The table's rows by their keys. What a kill has left of rows in hand is cut off."""
     with (place / "features.f32").open("ab") as features, (place / "rows.index").open("a+b") as index:
-        whole = min(features.tell() // row_bytes, index.tell() // _KEY)
+        whole = min(features.tell() // row_bytes, index.tell() // KEY)
         features.truncate(whole * row_bytes)
-        index.truncate(whole * _KEY)
+        index.truncate(whole * KEY)
         index.seek(0)
         records = index.read()
-    return {records[row * _KEY : (row + 1) * _KEY]: row for row in range(whole)}
+    return {records[row * KEY : (row + 1) * KEY]: row for row in range(whole)}
 
 
 def _append(

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from milair.errors import MilairError, UsageError
 from milair.study import lock, queue, storage
@@ -48,13 +49,18 @@ def rename(study: optuna.Study, new: str) -> None:
     """MilairError if a search runs, or there is a study of that name already."""
     if not new.strip():
         raise UsageError("NEW is empty; a study needs a name")
-    database = storage.of(study)
     with lock.held(study, "renamed"):
-        if new in optuna.get_all_study_names(database):
-            raise MilairError(f"there is a study {new} already")
-        with database.engine.begin() as connection:
-            statement = text("UPDATE studies SET study_name = :new WHERE study_id = :id")
+        set_name(study, new)
+
+
+def set_name(study: optuna.Study, new: str) -> None:
+    """The caller holds the study. MilairError if there is a study of that name already."""
+    statement = text("UPDATE studies SET study_name = :new WHERE study_id = :id")
+    try:
+        with storage.of(study).engine.begin() as connection:
             connection.execute(statement, {"new": new, "id": study._study_id})
+    except IntegrityError:
+        raise MilairError(f"there is a study {new} already") from None
 
 
 @contextmanager

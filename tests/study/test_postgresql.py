@@ -13,10 +13,11 @@ import optuna
 import pytest
 import tiny
 from faults import Place, Storm, assert_one_line, assert_whole, kept, until
+from optuna.trial import TrialState
 
 from milair.errors import MilairError
 from milair.retrain import main
-from milair.study import lock, storage
+from milair.study import lock, packing, storage
 
 if TYPE_CHECKING:
     from postgres import Server
@@ -152,6 +153,30 @@ def test_connections_that_the_server_closed_while_they_idled_are_opened_again(se
     with lock.held(study):
         study.add_trial(optuna.create_trial(value=1))
     assert study.best_value == 1
+
+
+def test_a_study_moves_to_a_server_and_back(server: Server, tmp_path: Path) -> None:
+    assert tiny.search(tiny.make(tmp_path), "--trials", "2") == 0
+    urls = [storage.default_url(tmp_path / "studies"), server.database(), storage.default_url(tmp_path / "back")]
+    studies = [tiny.load(tmp_path)]
+    studies[0].add_trial(
+        optuna.create_trial(state=TrialState.FAIL, intermediate_values={1: float("nan"), 2: 0.1 + 0.2})
+    )
+    for number, url in enumerate(urls[1:]):
+        file = tmp_path / f"{number}.zip"
+        packing.pack(studies[-1], file, tmp_path / "spaces", tmp_path / "studies" / "artifacts")
+        studies.append(packing.unpack(file, url, tmp_path / "studies").study)
+    facts = [
+        [
+            (t.number, t.state, t.values, t.params, t.distributions, t.intermediate_values, t.user_attrs)
+            for t in study.trials
+        ]
+        for study in studies
+    ]
+    assert repr(facts[0]) == repr(facts[1]) == repr(facts[2])  # NaN is not itself
+    assert studies[0].user_attrs == studies[1].user_attrs == studies[2].user_attrs
+    with lock.held(studies[1]), pytest.raises(MilairError, match="it can be packed when that has ended"):
+        packing.pack(studies[1], tmp_path / "held.zip", tmp_path / "spaces", tmp_path / "studies" / "artifacts")
 
 
 @pytest.mark.parametrize("wrong", ["password", "database"])
