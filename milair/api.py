@@ -223,7 +223,7 @@ def retrain(
     run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
     models = []
     for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
-        console.say(f"{model}\nsaved in {model.folder}")
+        console.say("\n".join(filter(None, (str(model), model.note, f"saved in {model.folder}"))))
         models.append(model)
     return models
 
