@@ -27,6 +27,7 @@ from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.model.detector import Detector, Ensemble, Model, Prediction
+    from milair.model.preprocessing import AnyPicture
     from milair.study.retraining import Combined, Retrained
     from milair.training.in_process import Trainer
 
@@ -196,7 +197,7 @@ def retrain(
     run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
     models = []
     for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
-        console.say(f"{model}\nsaved in {model.folder}")
+        console.say("\n".join(filter(None, (str(model), model.note, f"saved in {model.folder}"))))
         models.append(model)
     return models
 
@@ -209,12 +210,11 @@ def load(folder: str | Path, device: str = "auto") -> "Detector | Ensemble":
 
 
 def predict(
-    model: "str | Path | Model", images: Iterable[Any], device: str = "auto", flip: bool = False
+    model: "str | Path | Model", images: "Iterable[AnyPicture]", device: str = "auto", flip: bool = False
 ) -> "Iterator[Prediction]":
     """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order; with `flip` each is seen
     mirrored as well."""
-    detector = load(model, device) if isinstance(model, str | Path) else model
-    return detector.predict(images, flip)
+    return (load(model, device) if isinstance(model, str | Path) else model).predict(images, flip)
 
 
 def report(

@@ -39,9 +39,9 @@ def check(
     (layout, files), *others = readers.find(folder)
     own = reading.there(folder / tables.SPLIT)
     state = stamps(folder, (*files, *own))  # before they are read, so that no change is missed
-    listed = cache(_by_stem)
+    listed = cache(by_stem)
     rows = reading.each([layout], lambda layout: layout.rows(folder, files))
-    located = list(reading.each(rows, lambda row: [(row, _locate(row, folder, listed))]))
+    located = list(reading.each(rows, lambda row: [(row, locate(row, folder, listed))]))
     paths = list(dict.fromkeys(item[1] for item in located if not isinstance(item, reading.Fault)))
     state |= {path: stamp(path) for path in paths}
     pictures = dict(zip(paths, look_at_all(paths, folder, remember, progress), strict=True))
@@ -65,7 +65,7 @@ def check(
     ), faults
 
 
-def _locate(row: reading.Row, folder: Path, listed: Callable[[Path], Mapping[str, list[str]]]) -> Path:
+def locate(row: reading.Row, folder: Path, listed: Callable[[Path], Mapping[str, list[str]]]) -> Path:
     """The picture of a row. Its name may have either slash, and may lack the suffix if that leaves no doubt."""
     if odd := next((name for name in (row.name, row.label) if reading.CONTROL.search(name)), None):
         raise reading.Fault(row.where, f"the name {odd} holds characters that cannot be printed; rename it")
@@ -85,7 +85,7 @@ def _locate(row: reading.Row, folder: Path, listed: Callable[[Path], Mapping[str
     raise reading.Fault(row.where, f"there is no picture {paths[0]}")
 
 
-def _by_stem(folder: Path) -> dict[str, list[str]]:
+def by_stem(folder: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     with suppress(OSError, ValueError):
         for path in sorted(folder.iterdir()):

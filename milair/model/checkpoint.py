@@ -5,6 +5,7 @@ An ensemble's backbone that several members share is there once.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ def save(folder: Path, model: Detector | Ensemble, about: Mapping[str, Any]) -> 
         values = {"format": _SEVERAL, "classes": model.classes, "flip": model.flip, "members": members}
         shared = tuple(_backbone(number) for number, owner in enumerate(owners) if number != owner)
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(shared)}
+    values["temperature"] = model.temperature
     contents = safetensors.torch.save(tensors), json.dumps(values | dict(about), indent=2).encode()
     beside = [folder / f".{name}.{os.getpid()}" for name in _FILES]
     try:
@@ -75,6 +77,9 @@ def load(folder: Path, device: torch.device) -> Detector | Ensemble:
                 tensors |= {name.replace(its, own, 1): value for name, value in tensors.items() if name.startswith(its)}
             model = Ensemble(members, values["flip"])
         model.load_state_dict(tensors, strict=True, assign=True)
+        model.temperature = float(values.get("temperature", 1.0))  # older checkpoints have none
+        if not (math.isfinite(model.temperature) and model.temperature > 0):
+            raise ValueError(f"its temperature is {model.temperature}; it must be above 0")
     except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, safetensors.SafetensorError) as error:
         raise MilairError(f"{folder}: not a whole checkpoint ({first_line(error)})") from error
     return model.to(device).eval()

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from milair.boxes import to_pixels
+from milair.errors import MilairError
 from milair.model import backbones
 from milair.model.cascade import Outputs, both, cut_about, decide, mean, read
 from milair.model.extractor import Extractor
@@ -17,7 +18,11 @@ from milair.model.heads import Heads
 from milair.model.preprocessing import AnyPicture, Preprocessing, opened
 from milair.recipe import Recipe
 
+_LEAST = 1e-30  # of a probability, whose logarithm is taken
 _TOGETHER = {"cpu": 1, "cuda": 8}  # whole pictures in memory at once; 32 of a camera are a gigabyte
+
+
+Damaged = Callable[[AnyPicture, MilairError], object]  # what cannot be decoded, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Model(nn.Module):
     """What predicts: a detector, or several of them."""
 
     classes: tuple[str, ...]
+    temperature: float = 1.0  # above 1 `predict` is less sure than the outputs are, below 1 surer; see calibration.py
 
     def detect(self, pictures: Sequence[Image.Image], flip: bool = False) -> Outputs:
         """Class probabilities [n, classes] and boxes [n, 4] in shares, for pictures that are upright and RGB.
@@ -41,21 +47,22 @@ class Model(nn.Module):
         With `flip` each is seen mirrored as well."""
         raise NotImplementedError
 
-    def predict(self, images: Iterable[AnyPicture], flip: bool = False) -> Iterator[Prediction]:
+    def predict(
+        self, images: Iterable[AnyPicture], flip: bool = False, damaged: Damaged | None = None
+    ) -> Iterator[Prediction]:
         """Predictions for files, PIL pictures or arrays uint8 [height, width, 3], in their order; each is decoded once.
 
-        MilairError names what cannot be decoded."""
+        Probabilities are calibrated: see `temperature`. MilairError names what cannot be decoded; with `damaged` that
+        is told so and left out."""
         self.eval()
-        remaining, together = iter(images), _TOGETHER[next(self.parameters()).device.type]
+        remaining, together = _decoded(images, damaged), _TOGETHER[next(self.parameters()).device.type]
         while batch := list(islice(remaining, together)):
-            pictures = [opened(image) for image in batch]
-            probabilities, boxes = self.detect(pictures, flip)
-            best = probabilities.max(1)
-            for image, picture, probability, label, box in zip(
-                batch, pictures, best.values.tolist(), best.indices.tolist(), boxes.tolist(), strict=True
-            ):
+            probabilities, boxes = self.detect([picture for _, picture in batch], flip)
+            labels = probabilities.argmax(1).tolist()
+            calibrated = cooled(probabilities, self.temperature).tolist()
+            for (image, picture), row, label, box in zip(batch, calibrated, labels, boxes.tolist(), strict=True):
                 path = Path(image) if isinstance(image, str | Path) else None
-                yield Prediction(path, self.classes[label], probability, to_pixels(box, *picture.size))
+                yield Prediction(path, self.classes[label], row[label], to_pixels(box, *picture.size))
 
 
 class Detector(Model):
@@ -132,6 +139,24 @@ def detect(
             outputs += [read(member.second, features, crops, flip) for member in group if member.second is not None]
         last, boxes = mean(outputs)
     return decide(probabilities, last, again[0].recipe) if again else probabilities, boxes
+
+
+def cooled(probabilities: Tensor, temperature: float) -> Tensor:
+    """Class probabilities float64 [n, classes] with their logarithms divided by a temperature (Guo et al. 2017)."""
+    return (probabilities.double().clamp(min=_LEAST).log() / temperature).softmax(1)
+
+
+def _decoded(images: Iterable[AnyPicture], damaged: Damaged | None) -> Iterator[tuple[AnyPicture, Image.Image]]:
+    """Each image, and how it is shown."""
+    for image in images:
+        try:
+            picture = opened(image)
+        except MilairError as error:
+            if damaged is None:
+                raise
+            damaged(image, error)
+            continue
+        yield image, picture
 
 
 def _grouped(members: Iterable[Detector], key: Callable[[Detector], Hashable]) -> list[list[Detector]]:

@@ -1,6 +1,6 @@
 """Trials trained again, by the same code and seed, their models kept, and put together as an ensemble."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,12 +17,12 @@ from milair.model.backbones import Backbone
 from milair.model.detector import Detector, Ensemble
 from milair.recipe import Recipe
 from milair.study.arms import FOLDS
+from milair.study.describing import Description, Validation
 from milair.study.session import Session
 from milair.training import devices
 from milair.training.finetuning import EPOCHS, finetune
 from milair.training.folds import Folds
 from milair.training.in_process import Trainer
-from milair.training.outputs import predicted
 from milair.training.train import new_heads, train
 from milair.training.values import Metrics, Training
 
@@ -41,6 +41,7 @@ class Retrained:
     tuned: Metrics | None = None  # with blocks of the backbone trained too, where that was asked for
     expected: float | None = None  # the trial's score out of fold, where this model was trained on all frames
     unfrozen: int = 0  # blocks of the backbone that are trained in the saved model; 0: `tuned` is no better
+    note: str = ""  # what beside the model could not be written
 
     @property
     def saved(self) -> Metrics | None:
@@ -69,6 +70,7 @@ class Combined:
     folder: Path
     folds: int = 1  # where there are several, metrics are of each model on the frames that it was not trained on
     difference: float | None = None  # the largest from the trial's own metrics, of its folds
+    note: str = ""  # what beside the model could not be written
 
     @property
     def saved(self) -> Metrics | None:
@@ -105,7 +107,7 @@ class Retraining:
         By folds one model each, in `folder`-fold1 …, that are `folder` together. Several are put together in
         `folder`-ensemble as well. With `flip` that sees pictures mirrored too, if validation prefers it. MilairError if
         the weights are not those of a trial."""
-        models: list[tuple[Detector, Split]] = []
+        models: list[_Member] = []
         for trial in trials:
             stored = trial.user_attrs
             recipe = Recipe.from_json(stored["recipe"])
@@ -125,14 +127,14 @@ class Retraining:
                     splits, each = self._splits(seed), []
                     for number, split in enumerate(splits, 1):
                         own = place if len(splits) == 1 else place.with_name(f"{place.name}-fold{number}")
-                        model, retrained = self._train(Training(again, split), trial, own)
+                        member, retrained = self._train(Training(again, split), trial, own)
                         if self.unfreeze:
-                            model, retrained = self._finetune(model, retrained, split, trial)
-                        models.append((model, split))
+                            member, retrained = self._finetune(member, retrained, trial)
+                        models.append(member)
                         each.append(retrained)
                         yield retrained
                     if len(splits) > 1:
-                        yield self._folds([model for model, _ in models[-len(splits) :]], each, splits, trial, place)
+                        yield self._folds(models[-len(splits) :], each, trial, place)
         if flip or len(trials) * seeds > 1:
             yield self._together(models, flip, folder.with_name(f"{folder.name}-ensemble"))
 
@@ -141,10 +143,11 @@ class Retraining:
         splits = self.session.splits(seed)
         return (Split(splits[0].train + splits[0].val, splits[0].val),) if self.everything else splits
 
-    def _train(self, training: Training, trial: FrozenTrial, folder: Path) -> tuple[Detector, Retrained]:
+    def _train(self, training: Training, trial: FrozenTrial, folder: Path) -> "tuple[_Member, Retrained]":
         """Train a recipe and save the heads of its best epoch, or of its last one."""
         recipe, bank, stored = training.recipe, self.trainer.bank(training), trial.user_attrs
-        alone = len(self._splits(recipe.seed)) == 1 and not self.everything
+        folds = len(self._splits(recipe.seed))
+        alone = folds == 1 and not self.everything
         looks = new_heads(recipe, bank, self.trainer.device)
         heads, state, difference = nn.ModuleList(looks), None, None
         for epoch in train(recipe, bank, self.trainer.device, looks):
@@ -164,14 +167,17 @@ class Retraining:
         own = alone and recipe == Recipe.from_json(stored["recipe"])
         expected = trial.value if self.everything and self.session.by_folds else None
         about = {"trial": trial.number, "epoch": kept.number} | ({} if expected is None else {"out_of_fold": expected})
-        checkpoint.save(folder, model, self._about(metrics) | about)
-        return model, Retrained(recipe, kept.number, metrics, difference if own else None, folder, expected=expected)
+        validation = None if self.everything else Validation.of(model, training.split, bank)
+        splits = self.session.splits(recipe.seed) if self.everything else [training.split]
+        described = Description(self.session, splits, folds, trial.number, kept.number, expected)
+        note = self._save(folder, model, described, about, metrics, validation)
+        difference = difference if own else None
+        retrained = Retrained(recipe, kept.number, metrics, difference, folder, expected=expected, note=note)
+        return _Member(model, training.split, validation), retrained
 
-    def _finetune(
-        self, model: Detector, retrained: Retrained, split: Split, trial: FrozenTrial
-    ) -> tuple[Detector, Retrained]:
+    def _finetune(self, member: "_Member", retrained: Retrained, trial: FrozenTrial) -> "tuple[_Member, Retrained]":
         """Go on with the backbone's last blocks, and save the best epoch, if validation prefers it to the model."""
-        recipe, tuned = model.recipe, deepcopy(model)  # its backbone may be that of other models
+        recipe, tuned, split = member.model.recipe, deepcopy(member.model), member.split  # the backbone may be shared
         training = finetune(tuned, self.unfreeze, self.trainer.bank(Training(recipe, split)), split)
         before, best = next(training), None
         for number, metrics in enumerate(training, 1):
@@ -179,47 +185,68 @@ class Retraining:
             if best is None or metrics.score > best.score:
                 best, state = metrics, deepcopy(tuned.state_dict())
         if best is None or not best.score > before.score:
-            return model, replace(retrained, tuned=best)
+            return member, replace(retrained, tuned=best)
         tuned.load_state_dict(state)
         about = {"trial": trial.number, "epoch": retrained.epoch, "unfrozen": self.unfreeze}
-        checkpoint.save(retrained.folder, tuned, self._about(best) | about)
-        return tuned, replace(retrained, tuned=best, unfrozen=self.unfreeze)
+        validation = Validation.seen(tuned, split)
+        described = Description(self.session, [split], 1, trial.number, retrained.epoch, unfrozen=self.unfreeze)
+        note = self._save(retrained.folder, tuned, described, about, best, validation)
+        return _Member(tuned, split, validation), replace(retrained, tuned=best, unfrozen=self.unfreeze, note=note)
 
     def _folds(
-        self,
-        models: Sequence[Detector],
-        each: Sequence[Retrained],
-        splits: Sequence[Split],
-        trial: FrozenTrial,
-        folder: Path,
+        self, members: "Sequence[_Member]", each: Sequence[Retrained], trial: FrozenTrial, folder: Path
     ) -> Combined:
         """The models of all folds as one, with the metrics of each on the frames that it was not trained on."""
-        scores = Folds(models[0].recipe, list(splits)).mean([one.metrics for one in each if one.metrics])
-        again = models[0].recipe.seed == trial.user_attrs["recipe"]["seed"]
+        splits, recipe = [member.split for member in members], members[0].model.recipe
+        scores = Folds(recipe, splits).mean([one.metrics for one in each if one.metrics])
+        again = recipe.seed == trial.user_attrs["recipe"]["seed"]
         whole = again and trial.user_attrs.get(FOLDS) == len(splits)  # a trial that was pruned had fewer
         about = {"trial": trial.number, "folds": len(splits)}
-        checkpoint.save(folder, Ensemble(models), self._about(scores) | about)
+        described = Description(self.session, splits, len(splits), trial.number, each[0].epoch)
+        ensemble, validation = Ensemble([member.model for member in members]), _joined(members)
+        note = self._save(folder, ensemble, described, about, scores, validation)
         difference = _difference(scores, trial) if whole else None
-        return Combined(len(models), False, scores, None, folder, len(splits), difference)
+        return Combined(len(members), False, scores, None, folder, len(splits), difference, note)
 
-    def _together(self, models: Sequence[tuple[Detector, Split]], flip: bool, folder: Path) -> Combined:
+    def _together(self, members: "Sequence[_Member]", flip: bool, folder: Path) -> Combined:
         """An ensemble, saved; mirrored pictures only where they help."""
-        members, metrics = [model for model, _ in models], dict[bool, Metrics]()
-        folds = len(self._splits(members[0].recipe.seed))
+        models, recipe = [member.model for member in members], members[0].model.recipe
+        splits, metrics, validations = self._splits(recipe.seed), dict[bool, Metrics](), dict[bool, Validation]()
         if not self.everything:
             # Of a fold's frames all others have been trained on, so each model is validated alone.
-            groups = [([model], split) for model, split in models] if folds > 1 else [(members, models[0][1])]
+            groups = [[member] for member in members] if len(splits) > 1 else [members]
             for mirrored in (False, True) if flip else (False,):
-                each = [self._metrics(some, mirrored, split) for some, split in groups]
-                metrics[mirrored] = Folds(members[0].recipe, [split for _, split in groups]).mean(each)
+                seen = [Validation.seen(Ensemble([m.model for m in some], mirrored), some[0].split) for some in groups]
+                each = [self._metrics(some[0], validation) for some, validation in zip(groups, seen, strict=True)]
+                metrics[mirrored] = Folds(recipe, [some[0].split for some in groups]).mean(each)
+                validations[mirrored] = Validation.joined(seen)
         best = max(metrics, key=lambda mirrored: metrics[mirrored].score) if metrics else flip
-        checkpoint.save(folder, Ensemble(members, best), self._about(metrics.get(best)))
-        return Combined(len(members), best, metrics.get(best), metrics.get(not best), folder, folds)
+        described = Description(self.session, self.session.splits(recipe.seed), len(splits))
+        note = self._save(folder, Ensemble(models, best), described, {}, metrics.get(best), validations.get(best))
+        return Combined(len(models), best, metrics.get(best), metrics.get(not best), folder, len(splits), note=note)
 
-    def _metrics(self, members: Sequence[Detector], mirrored: bool, split: Split) -> Metrics:
-        recipe, pictures = members[0].recipe, [frame.picture for frame in split.val]
-        part = self.trainer.bank(Training(recipe, split)).val
-        return predicted(Ensemble(members, mirrored), pictures).metrics(part, recipe.alpha)
+    def _metrics(self, member: "_Member", validation: Validation) -> Metrics:
+        recipe = member.model.recipe
+        part = self.trainer.bank(Training(recipe, member.split)).val
+        return validation.outputs.metrics(part, recipe.alpha)
+
+    def _save(
+        self,
+        folder: Path,
+        model: Detector | Ensemble,
+        described: Description,
+        about: Mapping[str, Any],
+        metrics: Metrics | None,
+        validation: Validation | None,
+    ) -> str:
+        """Calibrate a model on its validation, save it, then its card; what could not be written beside the model."""
+        calibration = None if validation is None else validation.calibration(model.classes)
+        if calibration is not None:
+            model.temperature = calibration.temperature
+        fitted = {"calibration": calibration and calibration.to_json()}
+        checkpoint.save(folder, model, self._about(metrics) | fitted | dict(about))
+        of_it = replace(described, metrics=metrics, validation=validation, calibration=calibration)
+        return of_it.write(folder, model)
 
     def _about(self, metrics: Metrics | None) -> dict[str, Any]:
         """What a checkpoint says of where it comes from."""
@@ -230,6 +257,20 @@ class Retraining:
             "validation": metrics and metrics.to_json() | {"score": metrics.score},
             "frames": {"fingerprint": session.settings.fingerprint, "count": len(session.frames.labelled)},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A trained model, what it was trained on, and its outputs for the other half."""
+
+    model: Detector
+    split: Split
+    validation: Validation | None
+
+
+def _joined(members: Sequence[_Member]) -> Validation | None:
+    parts = [member.validation for member in members if member.validation is not None]
+    return Validation.joined(parts) if parts else None
 
 
 def _difference(metrics: Metrics, trial: FrozenTrial) -> float:

@@ -118,6 +118,7 @@ def test_a_checkpoint_says_all_that_predicting_needs(model: Path) -> None:
             "mean": [0.5, 0.4, 0.3],
             "std": [0.2, 0.3, 0.25],
         },
+        "temperature": 1.0,
         "epoch": 7,
     }
 
@@ -216,3 +217,40 @@ def test_a_folder_of_gifs_can_be_predicted(model: Path, tmp_path: Path, capsys: 
     assert predict.main(words) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["0.jpeg", "1.jpeg"]
+
+
+def test_a_temperature_changes_how_sure_a_model_is_and_nothing_else(pictures: list[Path], tmp_path: Path) -> None:
+    original = make()
+    plain = list(original.predict(pictures[:3]))
+    expected = original.detect([Image.open(path) for path in pictures[:3]])[0].double().log()
+    for temperature in (0.5, 3.0):
+        original.temperature = temperature
+        save(tmp_path, original, {})
+        loaded = load(tmp_path, CPU)
+        predictions = list(loaded.predict(pictures[:3]))
+        assert [(made.label, made.box) for made in predictions] == [(made.label, made.box) for made in plain]
+        probabilities = [made.probability for made in predictions]
+        assert probabilities == pytest.approx((expected / temperature).softmax(1).max(1).values.tolist())
+        assert [(made.probability < before.probability) for made, before in zip(predictions, plain, strict=True)] == [
+            temperature > 1
+        ] * 3
+
+
+def test_a_checkpoint_without_a_temperature_is_read_and_one_of_nought_refused(model: Path, tmp_path: Path) -> None:
+    values = json.loads((model / "model.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    del values["temperature"]
+    (tmp_path / "model.json").write_text(json.dumps(values))
+    assert load(tmp_path, CPU).temperature == 1
+    (tmp_path / "model.json").write_text(json.dumps(values | {"temperature": 0}))
+    with pytest.raises(MilairError, match="its temperature is 0"):
+        load(tmp_path, CPU)
+
+
+def test_pictures_that_cannot_be_decoded_are_left_out_where_somebody_is_told(model: Path, pictures: list[Path]) -> None:
+    pictures[1].write_text("no picture")
+    told: list[tuple[Any, str]] = []
+    predictions = load(model, CPU).predict(pictures[:3], damaged=lambda image, why: told.append((image, str(why))))
+    assert [made.path for made in predictions] == [pictures[0], pictures[2]]
+    assert [image for image, _ in told] == [pictures[1]]
+    assert str(pictures[1]) in told[0][1]
