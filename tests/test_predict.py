@@ -113,6 +113,7 @@ def test_a_pattern_is_what_the_shell_would_make_of_it(
     [
         "id,filename\n1,images/b.png\n2,images/a.png\n",
         "images/b.png\nimages/a.png\n",
+        "b\na\n",
         "\ufeffpicture\nimages/b.png\n\nimages/a.png\n",
         "picture,of\nimages/b.png,x.png\nimages\\a.png,y\n",
     ],

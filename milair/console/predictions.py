@@ -38,7 +38,11 @@ def writers(table: Path | None, coco: Path | None, document: Path | None, thresh
 
 @contextmanager
 def _whole(file: Path) -> Iterator[TextIO]:
-    """A file that is there once the block has ended, and not if it fails."""
+    """A file that is there once the block has ended, and not if it fails; a device or a pipe is written as it is."""
+    if file.exists() and not file.is_file():
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:

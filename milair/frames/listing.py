@@ -53,20 +53,22 @@ def named(places: Sequence[str]) -> list[Listed]:
 def in_table(file: Path, folder: Path | None = None) -> list[Listed]:
     """The pictures that a CSV names, in its column `filename`, else in its first one.
 
-    A name is relative to `folder`, else to the CSV's own, or to `images` in it. The first row is a header if it holds
-    `filename`, or no name of a picture. MilairError if the table cannot be read or names nothing."""
+    A name is relative to `folder`, else to the CSV's own, or to `images` in it; its suffix may be left out. The first
+    row is a header if it holds `filename`, or names no picture. MilairError if the table cannot be read or names
+    nothing."""
     try:
         rows = [row for row in csv.reader(io.StringIO(reading.text(file), newline=""), strict=True) if any(row)]
     except csv.Error as error:
         raise MilairError(f"{file}: not CSV ({error})") from None
     header = [cell.strip() for cell in rows[0]] if rows else []
     column = header.index("filename") if "filename" in header else 0
-    if "filename" in header or not any(Path(cell).suffix.lower() in PICTURES for cell in header):
+    places = [folder] if folder else [file.parent, file.parent / "images"]
+    named = header and (Path(header[0]).suffix.lower() in PICTURES or os.path.isfile(_place(header[0], places)))  # noqa: PTH113
+    if not named:
         rows = rows[1:]
     names = [row[column].strip() if column < len(row) else "" for row in rows]
     if not any(names):
         raise MilairError(f"{file}: it names no pictures")
-    places = [folder] if folder else [file.parent, file.parent / "images"]
     return [Listed(_place(name, places), name) for name in names if name]
 
 
@@ -98,5 +100,6 @@ def unlabelled(folder: Path) -> tuple[list[Listed], list[reading.Fault]]:
 
 def _place(name: str, places: Sequence[Path]) -> Path:
     """Where a picture lies; the first place if it is in none."""
-    paths = [place / name.replace("\\", "/") for place in places]
+    name = name.replace("\\", "/")
+    paths = [place / f"{name}{suffix}" for suffix in ("", *PICTURES) for place in places]
     return next((path for path in paths if os.path.isfile(path)), paths[0])  # noqa: PTH113 (see read.py)
