@@ -21,7 +21,8 @@ from milair.space import Space
 from milair.study import SAMPLE_VIEWS, VIEWS
 from milair.study.limits import checked
 
-TRAINING = 2  # one more when a recipe with its seed comes to other scores; 2: boxes begin about the centre
+# One more when a recipe with its seed comes to other scores. 2: boxes begin about the centre; 3: crops of whole pixels.
+TRAINING = 3
 SAMPLE = "sample"
 # The sample is there to see milair at work within minutes on two cores: a smaller backbone and picture, short epochs.
 SAMPLE_OVERRIDES = {
