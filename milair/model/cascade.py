@@ -81,8 +81,8 @@ def read(heads: Heads, features: Tensor, crops: Tensor | None = None, flip: bool
     logits, boxes = heads(features)
     probabilities = logits.softmax(1)
     if flip:
-        plain, other = boxes.chunk(2)
-        probabilities, boxes = torch.stack(probabilities.chunk(2)).mean(0), (plain + mirrored(other)) / 2
+        plain, other = boxes.unflatten(0, (2, -1))
+        probabilities, boxes = probabilities.unflatten(0, (2, -1)).mean(0), (plain + mirrored(other)) / 2
     return probabilities, boxes if crops is None else from_crop(boxes, crops.to(boxes))
 
 
