@@ -11,6 +11,7 @@ COMMANDS = {
     "retrain": "train a trial again and keep the model",
     "report": "write a study as one page, its noise beside its scores",
     "predict": "detect and classify the object in pictures",
+    "export": "write a model as an ONNX file, checked against torch",
     "studies": "list, show, rename or delete studies, and free the disk",
     "data": "check labelled frames, or write the built-in sample",
 }

@@ -1,4 +1,4 @@
-"""What the commands do, as functions that return values: search, retrain, report, load, predict, and an objective."""
+"""What the commands do, as functions that return values: search, retrain, report, load, predict, export, objective."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.model.detector import Detector, Ensemble, Model, Prediction
+    from milair.model.export import Exported
     from milair.model.preprocessing import AnyPicture
     from milair.study.retraining import Combined, Retrained
     from milair.training.in_process import Trainer
@@ -190,8 +191,9 @@ def retrain(
     trials, name = results.pick(session.study, trial, top), session.study.study_name
     for chosen in trials:
         console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
-    if session.settings.training != TRAINING:
-        versions = f"({session.settings.training}, now {TRAINING})"
+    now = max(TRAINING[trial.user_attrs["recipe"].get("looks", 1)] for trial in trials)
+    if session.settings.training < now:
+        versions = f"({session.settings.training}, now {now})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, progress=console.advance)
     run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
@@ -215,6 +217,27 @@ def predict(
     """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order; with `flip` each is seen
     mirrored as well."""
     return (load(model, device) if isinstance(model, str | Path) else model).predict(images, flip)
+
+
+def export(
+    model: "str | Path | Detector | Ensemble",
+    out: Path | None = None,
+    *,
+    half: bool = False,
+    check: Iterable[Any] | None = None,
+) -> "Exported":
+    """Write a model, its preprocessing included, as an ONNX file: `out`, else model.onnx in its folder.
+
+    With `half` its weights are in half precision. Torch and ONNX Runtime first predict the pictures of `check` (see
+    `predict`), else a few drawn ones. MilairError, and nothing written, if they differ by more than 1e-4, or if half
+    precision changes them by more than 0.005 on average."""
+    from milair.model import export
+
+    if isinstance(model, str | Path):
+        return export.write(load(model, "cpu"), out or Path(model, "model.onnx"), half, check)
+    if out is None or next(model.parameters()).device.type != "cpu":
+        raise UsageError("a loaded model is exported from the CPU, to a file that `out` names")
+    return export.write(model, out, half, check)
 
 
 def report(

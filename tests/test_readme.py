@@ -31,7 +31,18 @@ PAGES = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("backbones", "beyond", "document", "extend", "formats", "tutorial", "house", "spaces", "studies")
+        for name in (
+            "backbones",
+            "beyond",
+            "document",
+            "export",
+            "extend",
+            "formats",
+            "tutorial",
+            "house",
+            "spaces",
+            "studies",
+        )
     ),
 ]
 SHORTER = "--trials 1 --epochs 1 --views 2 --set image_size=64x48 --set augmentations=2"

@@ -30,6 +30,16 @@ def square(boxes: Tensor, sizes: Tensor, margin: float) -> Tensor:
     return torch.cat([centres - half, centres + half], dim=1)
 
 
+def crops_about(boxes: Tensor, sizes: Tensor, recipe: Recipe) -> Tensor:
+    """What the second look of a recipe sees: crops [n, 4] about boxes [n, 4] of pictures of `sizes` [n, 2] in pixels.
+
+    Sides and corners are whole pixels, or the last digit of a box, which differs from program to program, would change
+    hundreds of a crop's pixels by one."""
+    crops = square(boxes, sizes, recipe.crop_margin)
+    corners, side = (crops[:, :2] * sizes).round(), ((crops[:, 2:] - crops[:, :2]) * sizes).round()
+    return torch.cat([corners / sizes, (corners + side) / sizes], dim=1)
+
+
 def cut(picture: Image.Image, crop: Sequence[float], side: int) -> Tensor:
     """uint8 [3, side, side] of what a crop shows of a picture that is upright and RGB."""
     width, height = picture.size
@@ -71,8 +81,8 @@ def read(heads: Heads, features: Tensor, crops: Tensor | None = None, flip: bool
     logits, boxes = heads(features)
     probabilities = logits.softmax(1)
     if flip:
-        plain, other = boxes.chunk(2)
-        probabilities, boxes = torch.stack(probabilities.chunk(2)).mean(0), (plain + mirrored(other)) / 2
+        plain, other = boxes.unflatten(0, (2, -1))
+        probabilities, boxes = probabilities.unflatten(0, (2, -1)).mean(0), (plain + mirrored(other)) / 2
     return probabilities, boxes if crops is None else from_crop(boxes, crops.to(boxes))
 
 
@@ -84,7 +94,7 @@ def mean(outputs: Sequence[Outputs]) -> Outputs:
 
 def cut_about(pictures: Sequence[Image.Image], boxes: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """What the second look of a recipe sees about boxes [n, 4]: float [n, 3, side, side] in 0–1, and crops [n, 4]."""
-    crops = square(boxes, boxes.new_tensor([picture.size for picture in pictures]), recipe.crop_margin)
+    crops = crops_about(boxes, boxes.new_tensor([picture.size for picture in pictures]), recipe)
     shown = [cut(picture, crop, recipe.crop_size) for picture, crop in zip(pictures, crops.tolist(), strict=True)]
     return torch.stack(shown).float() / 255, crops
 

@@ -90,6 +90,15 @@ class Detector(Model):
         """Features of pictures float [n, 3, height, width] in 0–1, of any size."""
         return Extractor(self.backbone, self.preprocessing, next(self.parameters()).device)(pictures)
 
+    def first_pass(self) -> Hashable:
+        """Detectors with the same one share the first look's pass through the backbone."""
+        return id(self.backbone), self.preprocessing
+
+    def second_pass(self) -> Hashable:
+        """The same of the second look, about the same boxes."""
+        scale = self.preprocessing.mean, self.preprocessing.std
+        return id(self.backbone), *scale, self.recipe.crop_size, self.recipe.crop_margin
+
     def detect(self, pictures: Sequence[Image.Image], flip: bool = False, first: Outputs | None = None) -> Outputs:
         """By all looks; `first` is what the first one came to, if that is known."""
         return detect([self], pictures, flip, first)
@@ -118,7 +127,7 @@ def detect(
     """What members come to together: see `Model.detect`."""
     outputs: list[Outputs] = []
     if first is None:
-        for group in _grouped(members, lambda member: (id(member.backbone), member.preprocessing)):
+        for group in grouped(members, Detector.first_pass):
             shown = torch.stack([group[0].preprocessing.resize(picture) for picture in pictures]).float() / 255
             features = group[0].extract(both(shown) if flip else shown)
             outputs += [read(member.heads, features, flip=flip) for member in group]
@@ -127,12 +136,8 @@ def detect(
     last = probabilities
     for iteration in range(max((member.recipe.iterations for member in again), default=0)):
         outputs = []
-        for group in _grouped(
-            [member for member in again if iteration < member.recipe.iterations],
-            lambda member: (
-                *(id(member.backbone), member.preprocessing.mean, member.preprocessing.std),
-                *(member.recipe.crop_size, member.recipe.crop_margin),
-            ),
+        for group in grouped(
+            [member for member in again if iteration < member.recipe.iterations], Detector.second_pass
         ):
             shown, crops = cut_about(pictures, boxes.cpu(), group[0].recipe)
             features = group[0].extract(both(shown) if flip else shown)
@@ -159,7 +164,7 @@ def _decoded(images: Iterable[AnyPicture], damaged: Damaged | None) -> Iterator[
         yield image, picture
 
 
-def _grouped(members: Iterable[Detector], key: Callable[[Detector], Hashable]) -> list[list[Detector]]:
+def grouped(members: Iterable[Detector], key: Callable[[Detector], Hashable]) -> list[list[Detector]]:
     """Members that share a pass through their backbone, together."""
     groups: dict[Hashable, list[Detector]] = {}
     for member in members:
