@@ -29,7 +29,10 @@ from milair.study.session import cache_folder
 ROOT = Path(__file__).parent.parent
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("backbones", "beyond", "document", "formats", "house", "spaces", "studies")),
+    *(
+        f"docs/{name}.md"
+        for name in ("backbones", "beyond", "document", "formats", "house", "models", "spaces", "studies")
+    ),
 ]
 SHORTER = "--trials 1 --epochs 1 --views 2 --set image_size=64x48 --set augmentations=2"
 NARROWER = {  # a space that varies what others set, or has heads that take long
