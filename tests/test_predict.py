@@ -239,5 +239,5 @@ def test_memory_is_flat_and_a_long_list_shows_progress(
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(rows(tmp_path / "p.csv")) == len(json.loads((tmp_path / "p.coco").read_text())) == count
-    assert (peaks[2] - peaks[1]) / 1800 < 1000  # bytes a picture, of 24,000 that it has
+    assert (peaks[2] - peaks[1]) / 1800 < 700  # bytes a picture: about 460 for its name, 910 if predictions are held
     assert capsys.readouterr().out == ""  # no line for each

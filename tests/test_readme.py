@@ -40,6 +40,7 @@ PAGES = [
             "formats",
             "tutorial",
             "house",
+            "models",
             "spaces",
             "studies",
         )

@@ -84,7 +84,7 @@ class Card:
     def _training(self) -> str:
         first, seeds = self.recipes[0], sorted({recipe.seed for recipe in self.recipes})
         same = all(recipe.to_json() | {"seed": 0} == first.to_json() | {"seed": 0} for recipe in self.recipes)
-        weights = "ImageNet's weights or those given" if first.weights == "pretrained" else "random weights"
+        weights = "pretrained weights" if first.weights == "pretrained" else "random weights"
         rows = {
             "backbone": f"{first.backbone}, {weights}",
             "image size": f"{first.image_size} pixels, normalisation {first.normalisation}",
