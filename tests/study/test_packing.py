@@ -17,7 +17,7 @@ from optuna_dashboard import get_note, save_note
 
 from milair import studies
 from milair.errors import MilairError
-from milair.study import lock, packing, storage
+from milair.study import lock, packing, storage, upkeep
 from milair.study.sources import sources
 
 NAME = "tiny@frames"
@@ -37,8 +37,9 @@ def database(folder: Path) -> optuna.storages.RDBStorage:
 
 
 def facts(trial: FrozenTrial) -> list[Any]:
-    """All that a trial holds, but for its id and who ran it."""
-    attributes = {name: value for name, value in trial.user_attrs.items() if name != lock.SEARCH}
+    """All that a trial holds, but for its id and, of one in hand, who runs it."""
+    done = trial.state.is_finished()
+    attributes = {name: value for name, value in trial.user_attrs.items() if done or name != lock.SEARCH}
     dates = [trial.datetime_start, trial.datetime_complete]
     values = [trial.values, trial.params, trial.distributions, trial.intermediate_values, trial.constraints]
     return [trial.number, trial.state, *values, attributes, trial.system_attrs, *dates]
@@ -303,7 +304,7 @@ def test_an_unpacking_that_fails_or_was_killed_leaves_nothing_behind(
     killed = optuna.create_study(study_name=f"{NAME} (being unpacked)", storage=base)
     killed.add_trial(create_trial(value=1.0))
     with monkeypatch.context() as patch:
-        patch.setattr(packing.upkeep, "set_name", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(upkeep, "set_name", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             packing.unpack(packed, url, tmp_path / "studies")
     assert optuna.get_all_study_names(base) == []
