@@ -6,7 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
-import jupytext  # type: ignore[import-untyped]
+import jupytext
 import nbclient
 import pytest
 

@@ -88,14 +88,15 @@ def _renamed(name: str, numbers: Mapping[int, int]) -> str:
 def _to_json(trial: FrozenTrial) -> dict[str, Any]:
     """A trial; one that runs waits, as when its search had been ended."""
     begun, ended = trial.datetime_start, trial.datetime_complete
-    state = TrialState.WAITING if trial.state == TrialState.RUNNING else trial.state
+    runs, attributes = trial.state == TrialState.RUNNING, trial.user_attrs
+    state = TrialState.WAITING if runs else trial.state
     return {
         "state": state.name,
         "values": trial.values,
         "params": trial.params,
         "distributions": {name: distribution_to_json(domain) for name, domain in trial.distributions.items()},
         "intermediate_values": list(trial.intermediate_values.items()),
-        "user_attrs": {name: value for name, value in trial.user_attrs.items() if name != lock.SEARCH},
+        "user_attrs": {name: v for name, v in attributes.items() if not (runs and name == lock.SEARCH)},
         "system_attrs": trial.system_attrs,
         "dates": [date and date.isoformat() for date in (begun, ended)],
     }

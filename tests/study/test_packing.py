@@ -13,7 +13,7 @@ import pytest
 import tiny
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from optuna_dashboard import get_note, save_note  # type: ignore[import-untyped]
+from optuna_dashboard import get_note, save_note
 
 from milair import studies
 from milair.errors import MilairError
@@ -37,8 +37,9 @@ def database(folder: Path) -> optuna.storages.RDBStorage:
 
 
 def facts(trial: FrozenTrial) -> list[Any]:
-    """All that a trial holds, but for its id and who ran it."""
-    attributes = {name: value for name, value in trial.user_attrs.items() if name != lock.SEARCH}
+    """All that a trial holds, but for its id and, of one in hand, who runs it."""
+    done = trial.state.is_finished()
+    attributes = {name: value for name, value in trial.user_attrs.items() if done or name != lock.SEARCH}
     dates = [trial.datetime_start, trial.datetime_complete]
     values = [trial.values, trial.params, trial.distributions, trial.intermediate_values, trial.constraints]
     return [trial.number, trial.state, *values, attributes, trial.system_attrs, *dates]

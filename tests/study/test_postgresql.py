@@ -7,13 +7,13 @@ import shlex
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
 import tiny
 from faults import Place, Storm, assert_one_line, assert_whole, kept, until
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from milair.errors import MilairError
 from milair.retrain import main
@@ -159,22 +159,27 @@ def test_a_study_moves_to_a_server_and_back(server: Server, tmp_path: Path) -> N
     assert tiny.search(tiny.make(tmp_path), "--trials", "2") == 0
     urls = [storage.default_url(tmp_path / "studies"), server.database(), storage.default_url(tmp_path / "back")]
     studies = [tiny.load(tmp_path)]
-    studies[0].add_trial(
-        optuna.create_trial(state=TrialState.FAIL, intermediate_values={1: float("nan"), 2: 0.1 + 0.2})
-    )
+    odd = {1: float("nan"), 2: 0.1 + 0.2}
+    studies[0].add_trial(optuna.create_trial(state=TrialState.FAIL, intermediate_values=odd))
     for number, url in enumerate(urls[1:]):
         file = tmp_path / f"{number}.zip"
         packing.pack(studies[-1], file, tmp_path / "spaces", tmp_path / "studies" / "artifacts")
         studies.append(packing.unpack(file, url, tmp_path / "studies").study)
-    facts = [
-        [
-            (t.number, t.state, t.values, t.params, t.distributions, t.intermediate_values, t.user_attrs)
+
+    def facts(study: optuna.Study) -> list[list[str]]:
+        """Servers give attributes in any order, and NaN is not itself."""
+        return [
+            sorted(
+                map(repr, [t.number, t.state, t.values, *(pair for values in by_name(t) for pair in values.items())])
+            )
             for t in study.trials
         ]
-        for study in studies
-    ]
-    assert repr(facts[0]) == repr(facts[1]) == repr(facts[2])  # NaN is not itself
-    assert studies[0].user_attrs == studies[1].user_attrs == studies[2].user_attrs
+
+    def by_name(trial: FrozenTrial) -> tuple[dict[Any, Any], ...]:
+        return trial.params, trial.distributions, trial.intermediate_values, trial.user_attrs, trial.system_attrs
+
+    assert facts(studies[0]) == facts(studies[1]) == facts(studies[2])
+    assert {lock.SEARCH: None, **studies[2].user_attrs} == studies[0].user_attrs
     with lock.held(studies[1]), pytest.raises(MilairError, match="it can be packed when that has ended"):
         packing.pack(studies[1], tmp_path / "held.zip", tmp_path / "spaces", tmp_path / "studies" / "artifacts")
 
