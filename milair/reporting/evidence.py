@@ -16,6 +16,7 @@ from milair.errors import MilairError
 from milair.model import heads
 from milair.recipe import Recipe, describe
 from milair.study import results
+from milair.study.kept import outputs
 from milair.training.noise import Estimate, Noise, Numbers
 from milair.training.paired import Truth
 
@@ -74,7 +75,7 @@ class Evidence:
         """Over the trainings that kept their predictions; those of the first versions did not."""
         return Noise(
             {
-                recipe: [self.outcome(trial).mean(1) for trial in trials if predictions(trial)]
+                recipe: [self.outcome(trial).mean(1) for trial in trials if outputs(trial)]
                 for recipe, trials in self.trials.items()
             }
         )
@@ -86,7 +87,7 @@ class Evidence:
 
     def outcome(self, trial: FrozenTrial) -> Numbers:
         """Of each validation frame the predicted box's IoU, and 1 where the predicted class is right: [frames, 2]."""
-        return Truth.of(self.validation, self.classes).outcomes(predictions(trial))
+        return Truth.of(self.validation, self.classes).outcomes(outputs(trial))
 
     def less_best(self, other: "Evidence") -> Estimate | None:
         """Our best score less the other study's, on the same frames; None if predictions were not kept.
@@ -121,8 +122,3 @@ class Evidence:
 
     def seconds(self) -> float:
         return float(sum(trial.user_attrs.get("seconds", 0.0) for trial in self.finished))
-
-
-def predictions(trial: FrozenTrial) -> list[list[float]]:
-    """Of each validation frame the class's number, its probability and the box in shares; empty if not kept."""
-    return list(trial.user_attrs.get("answers") or [])

@@ -13,10 +13,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from milair.recipe import Recipe
+from milair.study import kept
 from milair.training.noise import Noise
 from milair.training.paired import Numbers, Truth
 
-OUTPUTS = "answers"  # trial attribute that holds a row of outputs for each validation frame
 ARM = "arm"  # of a trial: its arm, see `arm_of`
 CONFIRMS = "confirms"  # of a trial that trains again what may be the best
 FOLDS = "folds"  # of a trial by folds: how many of them have ended
@@ -90,21 +90,21 @@ def _grouped(trials: Iterable[FrozenTrial]) -> list[Arm]:
 
 def noise(arms: Iterable[Arm], truth: Truth) -> Noise:
     """Of arms by their configurations, over the trials that kept their outputs; those of the first versions did not."""
-    kept = {arm.configuration: [trial for trial in arm.trials if trial.user_attrs.get(OUTPUTS)] for arm in arms}
-    return Noise({name: [scores(trial, truth) for trial in trials] for name, trials in kept.items()})
+    known = {arm.configuration: [trial for trial in arm.trials if kept.outputs(trial)] for arm in arms}
+    return Noise({name: [scores(trial, truth) for trial in trials] for name, trials in known.items()})
 
 
 def scores(trial: FrozenTrial, truth: Truth) -> Numbers:
     """Of a trial on each validation frame, 0 to 1: [frames]; NaN where it has no outputs, or has not yet."""
-    rows = trial.user_attrs.get(OUTPUTS) or [[]] * len(truth.labels)
+    rows = kept.outputs(trial) or [[]] * len(truth.labels)
     frames: Numbers = truth.outcomes(rows).mean(1)
     return frames
 
 
 def configuration(trial: FrozenTrial) -> str:
     """Which arm a trial is of. It is kept with a trial, for all are asked at every draw; older ones kept none."""
-    kept: str | None = trial.user_attrs.get(ARM)
-    return kept or arm_of(Recipe.from_json(trial.user_attrs["recipe"]))
+    known: str | None = trial.user_attrs.get(ARM)
+    return known or arm_of(Recipe.from_json(trial.user_attrs["recipe"]))
 
 
 def arm_of(recipe: Recipe) -> str:

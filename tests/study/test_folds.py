@@ -18,6 +18,7 @@ from milair import load as load_model
 from milair.boxes import to_pixels
 from milair.model.detector import Ensemble
 from milair.study.arms import CONFIRMS, scores
+from milair.study.kept import outputs
 from milair.study.objective import Objective
 from milair.study.pruners import ByFolds, step
 from milair.study.results import GOAL, state
@@ -51,7 +52,7 @@ def test_a_trial_is_the_mean_over_all_frames_each_by_a_model_that_has_not_seen_i
     (trial,) = trained(made).trials
     session, kept = made.session, trial.user_attrs
     assert session.validation == session.frames.labelled
-    outcomes = Truth.of(session.validation, session.frames.classes).outcomes(kept["answers"])
+    outcomes = Truth.of(session.validation, session.frames.classes).outcomes(outputs(trial))
     assert outcomes.shape == (24, 2)
     np.testing.assert_allclose(outcomes.mean(0), [kept["iou"], kept["accuracy"]], atol=1e-4)  # answers have five digits
     assert trial.value == pytest.approx((kept["iou"] + kept["accuracy"]) / 2)
@@ -75,8 +76,8 @@ def test_a_fold_is_trained_as_that_split_alone_would_be(tmp_path: Path) -> None:
         study = optuna.create_study(direction="maximize")
         study.enqueue_trial(trial.params)
         study.optimize(alone, n_trials=1)
-        of = {f.path: row for f, row in zip(made.session.validation, trial.user_attrs["answers"], strict=True)}
-        assert study.trials[0].user_attrs["answers"] == [of[frame.path] for frame in held.val]
+        of = {f.path: row for f, row in zip(made.session.validation, outputs(trial), strict=True)}
+        assert outputs(study.trials[0]) == [of[frame.path] for frame in held.val]
 
 
 def test_it_is_pruned_after_a_fold_and_keeps_what_it_came_to(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_what_is_drawn_again_is_cut_anew(tmp_path: Path) -> None:
     seeds = [trial.user_attrs["recipe"]["seed"] for trial in study.trials]
     assert seeds == [32, 33]
     assert made.session.splits(32) != made.session.splits(33)
-    assert [len(trial.user_attrs["answers"]) for trial in study.trials] == [24, 24]
+    assert [len(outputs(trial)) for trial in study.trials] == [24, 24]
 
 
 def test_it_comes_out_again_to_the_last_digit_as_an_ensemble_of_its_folds(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_it_comes_out_again_to_the_last_digit_as_an_ensemble_of_its_folds(tmp_pa
     # Each member answers for its own fold as the trial did.
     for fold, split in zip(folds, session.splits(), strict=True):
         model = load_model(fold.folder, "cpu")
-        answers = dict(zip(session.validation, study.trials[0].user_attrs["answers"], strict=True))
+        answers = dict(zip(session.validation, outputs(study.trials[0]), strict=True))
         for prediction, frame in zip(model.predict([f.path for f in split.val]), split.val, strict=True):
             assert prediction.label == session.frames.classes[int(answers[frame][0])]
             box = answers[frame][2:]
