@@ -1,6 +1,8 @@
 """What the commands do, as functions that return values: search, retrain, report, load, predict, and an objective."""
 
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,15 @@ import optuna
 from milair import __version__
 from milair import space as spaces_
 from milair.console import summary
+from milair.console.options import where_options
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.study import pruners, queue, results, running, samplers, searching
+from milair.study import artifacts, pruners, queue, results, running, samplers, searching
 from milair.study import storage as storages
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
+from milair.study.dashboard import Board
 from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import TRAINING, most_views
@@ -28,6 +32,7 @@ from milair.workers.local import Workers
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.model.detector import Detector, Ensemble, Model, Prediction
     from milair.study.retraining import Combined, Retrained
+    from milair.study.serving import Server
     from milair.training.in_process import Trainer
 
 
@@ -111,7 +116,10 @@ def search(
             )
         plan = searching.Plan(goal, Confirmation(session.truth, budget), deadline, order, sampler == "grid")
         copied = old, lambda recipe: _trainer(session, "cpu").weights(recipe)
-        end = searching.apart(partial(running.run, session, study, workers, plan, console, *copied), workers.interrupt)
+        where = where_options(Namespace(studies=studies, storage=storage))
+        board = partial(Board, session, place=artifacts.folder(studies), words=where)
+        run = partial(running.run, session, study, workers, plan, console, *copied, board)
+        end = searching.apart(run, workers.interrupt)
     if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
@@ -237,6 +245,15 @@ def report(
         session.space = _space(session.settings.space, spaces).narrowed(session.settings.only)
         sessions.append(session)
     return sections.write(out or studies / "reports" / sessions[0].study.study_name, *sessions)
+
+
+def dashboard(
+    study: str, *, port: int | None = None, studies: Path = Path("studies"), storage: str | None = None
+) -> "AbstractContextManager[Server]":
+    """A block in which a study can be served in optuna-dashboard, to this machine: `with dashboard(…) as server`."""
+    from milair.study.serving import listening
+
+    return listening(_study(study, studies, storage), artifacts.folder(studies), port)
 
 
 def objective(

@@ -16,7 +16,7 @@ from milair.console.progress import Progress
 from milair.console.table import table
 from milair.errors import MilairError, UsageError
 from milair.features import quota
-from milair.study import queue, results, session, storage, upkeep
+from milair.study import artifacts, queue, results, session, storage, upkeep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -73,7 +73,7 @@ def rename(options: Namespace, console: Progress) -> None:
 def delete(options: Namespace, console: Progress) -> None:
     study = _study(options)
     trials = len(study.get_trials(deepcopy=False))
-    with upkeep.deleting(study):
+    with upkeep.deleting(study, artifacts.folder(options.studies)):
         if not options.yes:
             _ask(study, trials)
         _tell_models(study, options, console)

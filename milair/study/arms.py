@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from milair.recipe import Recipe
 from milair.study import kept
-from milair.training.noise import Noise
+from milair.training.noise import Estimate, Noise
 from milair.training.paired import Numbers, Truth
 
 ARM = "arm"  # of a trial: its arm, see `arm_of`
@@ -92,6 +92,14 @@ def noise(arms: Iterable[Arm], truth: Truth) -> Noise:
     """Of arms by their configurations, over the trials that kept their outputs; those of the first versions did not."""
     known = {arm.configuration: [trial for trial in arm.trials if kept.outputs(trial)] for arm in arms}
     return Noise({name: [scores(trial, truth) for trial in trials] for name, trials in known.items()})
+
+
+def expected(ranking: Sequence[Arm], truth: Truth) -> Estimate | None:
+    """Of the first of all arms the score to expect of other frames, less its luck, with its 95% interval.
+
+    None if there is none, or its trials kept no outputs."""
+    of = noise(ranking, truth)
+    return of.expected(ranking[0].configuration) if ranking and ranking[0].configuration in of.outcomes else None
 
 
 def scores(trial: FrozenTrial, truth: Truth) -> Numbers:

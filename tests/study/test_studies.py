@@ -150,11 +150,15 @@ def test_show_tells_the_state_the_settings_the_best_and_what_is_next(
     ):
         assert f"\n{line}\n" in out
     assert "chance baseline: 0." in out
-    retrain, predict, dashboard = map(shlex.split, out.split("\nnext\n")[1].splitlines())
+    retrain, predict, dashboard, ours = map(shlex.split, out.split("\nnext\n")[1].splitlines())
     assert retrain[2:5] == ["milair.retrain", "--study", NAME]
     assert retrain[5:] == ["--studies", str(folder / "studies"), "--bank", str(folder / "bank")]
     assert predict[2:5:2] == ["milair.predict", str(searched / "frames" / "images")]
-    assert dashboard[1] == storage.default_url(folder / "studies")
+    assert dashboard[1:] == [
+        storage.default_url(folder / "studies"),
+        *("--artifact-dir", str(folder / "studies" / "artifacts")),
+    ]
+    assert ours[2:] == ["milair.dashboard", "--study", NAME, "--studies", str(folder / "studies")]
     assert run(folder, "show", "tiny", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["settings"] == load(folder).user_attrs[study.SETTINGS]
