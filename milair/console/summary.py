@@ -16,7 +16,7 @@ from milair import recipe
 from milair.console.options import place_options, program, where_options
 from milair.console.table import table
 from milair.frames import split as splits
-from milair.study import arms, artifacts, duration, limits, queue, results
+from milair.study import arms, artifacts, duration, kept, limits, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
 from milair.training.values import Needs
@@ -49,8 +49,8 @@ def summary(
                 "parameters": trial.user_attrs["parameters"]["total"],
                 "ms": trial.user_attrs.get("ms"),
                 "seconds": trial.user_attrs["seconds"],
-                "heads": recipe.describe(trial.user_attrs["recipe"], trial.params),
-                "recipe": trial.user_attrs["recipe"],
+                "heads": recipe.describe(kept.trained(trial), trial.params),
+                "recipe": kept.trained(trial),
             }
             for arm in ranking[:_TOP]
             for trial in arm.trials[:1]

@@ -16,6 +16,7 @@ from milair.reporting.evidence import Evidence
 from milair.reporting.page import folded, millions, plain, table, to_html
 from milair.study import duration
 from milair.study.kept import curves, outputs
+from milair.study.kept import trained as recipe_json
 from milair.training import chance, plots
 
 _FRAMES = 10  # validation frames that are shown
@@ -256,7 +257,7 @@ def _curves(evidence: Evidence, folder: Path) -> str:
         attributes, path = trial.user_attrs, f"curves/trial-{trial.number}.svg"
         plots.curves(trained, attributes["epoch"], folder / path)
         title = f"trial {trial.number}, {trial.state.name.lower()}, {trial.value:.4f}: "
-        title += describe(attributes["recipe"], trial.params)
+        title += describe(recipe_json(trial), trial.params)
         opened = trial in evidence.trials[evidence.best]
         parts.append(folded(title, f"![curves of trial {trial.number}]({path})", opened))
     return "\n\n".join(parts)

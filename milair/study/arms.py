@@ -56,7 +56,7 @@ def begun(trials: Iterable[FrozenTrial]) -> list[Arm]:
     """Of trials by folds that have had some of them and were not trained on in all: the best mean first.
 
     An arm that was to be confirmed, and was worse than the best, is not among them."""
-    of = [trial for trial in trials if "recipe" in trial.user_attrs]
+    of = [trial for trial in trials if kept.recipe(trial)]
     done = {configuration(trial) for trial in of if trial.state == TrialState.COMPLETE or CONFIRMS in trial.user_attrs}
     arms = _grouped(trial for trial in of if is_begun(trial))
     return sorted((arm for arm in arms if arm.configuration not in done), key=lambda arm: -arm.score)
@@ -78,7 +78,7 @@ def as_complete(trial: FrozenTrial) -> FrozenTrial:
 
 
 def _complete(trials: Iterable[FrozenTrial]) -> list[Arm]:
-    return _grouped(t for t in trials if t.state == TrialState.COMPLETE and "recipe" in t.user_attrs)
+    return _grouped(t for t in trials if t.state == TrialState.COMPLETE and kept.recipe(t))
 
 
 def _grouped(trials: Iterable[FrozenTrial]) -> list[Arm]:
@@ -112,7 +112,7 @@ def scores(trial: FrozenTrial, truth: Truth) -> Numbers:
 def configuration(trial: FrozenTrial) -> str:
     """Which arm a trial is of. It is kept with a trial, for all are asked at every draw; older ones kept none."""
     known: str | None = trial.user_attrs.get(ARM)
-    return known or arm_of(Recipe.from_json(trial.user_attrs["recipe"]))
+    return known or arm_of(Recipe.from_json(kept.trained(trial)))
 
 
 def arm_of(recipe: Recipe) -> str:

@@ -160,7 +160,7 @@ class Board:
             over = f", the mean of {several} trainings" * (several > 1)
             parts.append(
                 f"Best: trial {best.number}, score **{ranking[0].score:.4f}**{over} "
-                f"({describe(best.user_attrs['recipe'], best.params)})."
+                f"({describe(kept.trained(best), best.params)})."
             )
             if (expected := arms.expected(ranking, self.truth)) is not None:
                 parts.append(
@@ -203,7 +203,7 @@ def _heads(recipe: Recipe) -> str:
 
 def _commands(*words: Sequence[str]) -> str:
     lines = (shlex.join(["python", "-m", *each]) for each in words)
-    return "\n".join(["```", *lines, "```"])
+    return "\n".join(f"- `{line}`" for line in lines)  # a block would not be folded
 
 
 def _curve_rows(curves: kept.Curves) -> Iterator[Sequence[Any]]:
@@ -227,7 +227,7 @@ def _figures(trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, list[dict[str
     if not known:
         return
     spent = [
-        trial.user_attrs["epochs"] * trial.user_attrs.get("folds", 1) * trial.user_attrs["recipe"]["augmentations"]
+        trial.user_attrs["epochs"] * trial.user_attrs.get("folds", 1) * kept.trained(trial)["augmentations"]
         for trial in known
     ]
     passes = dict(zip((trial.number for trial in known), accumulate(spent), strict=True))

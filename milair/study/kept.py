@@ -1,4 +1,4 @@
-"""Curves and outputs of a trial, written and read in one place.
+"""Recipe, curves and outputs of a trial, written and read in one place.
 
 They are system attributes: a dashboard shows every user attribute in full, and these are long. Older studies have them
 as user attributes, and are read all the same.
@@ -9,17 +9,24 @@ from typing import Any
 
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial
 
+RECIPE = "milair:recipe"  # as JSON: what was trained
 OUTPUTS = "milair:outputs"  # a row for each validation frame of the session
 CURVES = "milair:curves"  # "train" and "val": each metric, epoch by epoch
-_OLDER = {OUTPUTS: "answers", CURVES: "curves"}  # user attributes
+_OLDER = {RECIPE: "recipe", OUTPUTS: "answers", CURVES: "curves"}  # user attributes
 
 Outputs = Sequence[Sequence[float | None]]  # the class's number, its probability, the box in shares; empty: none yet
 Curves = Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
-def keep(trial: BaseTrial, *, outputs: Outputs, curves: Curves | None = None) -> None:
-    """Write what a running trial has come to so far; what was kept before is replaced. No curves: as they were."""
-    for name, value in ((OUTPUTS, outputs), (CURVES, curves)):
+def keep(
+    trial: BaseTrial,
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    outputs: Outputs | None = None,
+    curves: Curves | None = None,
+) -> None:
+    """Write what a running trial trains, or has come to so far; what was kept before is replaced. None: as it was."""
+    for name, value in ((RECIPE, recipe), (OUTPUTS, outputs), (CURVES, curves)):
         if value is None:
             continue
         if isinstance(trial, Trial):
@@ -28,6 +35,19 @@ def keep(trial: BaseTrial, *, outputs: Outputs, curves: Curves | None = None) ->
         else:
             assert isinstance(trial, FixedTrial | FrozenTrial)
             trial._system_attrs[name] = value
+
+
+def recipe(trial: FrozenTrial) -> dict[str, Any] | None:
+    """The JSON of what a trial trains, or has trained; None if it is not known yet."""
+    read: dict[str, Any] | None = _read(trial, RECIPE)
+    return read
+
+
+def trained(trial: FrozenTrial) -> dict[str, Any]:
+    """The same of a trial that has begun. KeyError if milair did not train it."""
+    if (read := recipe(trial)) is None:
+        raise KeyError(RECIPE)
+    return read
 
 
 def outputs(trial: FrozenTrial) -> list[list[float]]:

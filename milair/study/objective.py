@@ -106,10 +106,10 @@ class Objective:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
         reference = trial.user_attrs.get(REFERENCE)
         asked = self.session.recipe(Recipe.from_json(reference) if reference else self.session.space(trial))
-        mine, others = arm_of(asked), [other for other in _others(trial) if "recipe" in other.user_attrs]
-        used = {other.user_attrs["recipe"].get("seed", _SEED) for other in others if configuration(other) == mine}
+        mine, others = arm_of(asked), [other for other in _others(trial) if kept.recipe(other)]
+        used = {kept.trained(other).get("seed", _SEED) for other in others if configuration(other) == mine}
         recipe = replace(asked, seed=next(seed for seed in count(asked.seed) if seed not in used))
-        trial.set_user_attr("recipe", recipe.to_json())
+        kept.keep(trial, recipe=recipe.to_json())
         trial.set_user_attr(ARM, mine)
         if recipe != asked and "note" not in trial.user_attrs:
             trial.set_user_attr("note", f"drawn again: seed {recipe.seed}")
@@ -195,7 +195,7 @@ class Objective:
     def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, weights: str) -> None:
         """MilairError if another trial used other weights for the same backbone: their scores cannot be compared."""
         for other in _others(trial):
-            theirs = other.user_attrs.get("recipe", {})
+            theirs = kept.recipe(other) or {}
             same = all(theirs.get(name) == getattr(recipe, name) for name in ("backbone", "weights"))
             if same and other.user_attrs.get("weights", weights) != weights:
                 raise MilairError(

@@ -17,6 +17,7 @@ from milair.model.backbones import Backbone
 from milair.model.detector import Detector, Ensemble
 from milair.recipe import Recipe
 from milair.study.arms import FOLDS
+from milair.study.kept import trained
 from milair.study.session import Session
 from milair.training import devices
 from milair.training.finetuning import EPOCHS, finetune
@@ -108,7 +109,7 @@ class Retraining:
         models: list[tuple[Detector, Split]] = []
         for trial in trials:
             stored = trial.user_attrs
-            recipe = Recipe.from_json(stored["recipe"])
+            recipe = Recipe.from_json(trained(trial))
             if (
                 self.everything or self.session.by_folds
             ) and not recipe.scheduled:  # no fold chooses an epoch for itself
@@ -161,7 +162,7 @@ class Retraining:
         backbone = self.backbones.setdefault((recipe.feature_map, recipe.weights), backbone)
         model = Detector(preprocessing, backbone, first, recipe, bank.classes, *second)
         metrics = None if self.everything else kept.best if recipe.scheduled or alone else kept.val
-        own = alone and recipe == Recipe.from_json(stored["recipe"])
+        own = alone and recipe == Recipe.from_json(trained(trial))
         expected = trial.value if self.everything and self.session.by_folds else None
         about = {"trial": trial.number, "epoch": kept.number} | ({} if expected is None else {"out_of_fold": expected})
         checkpoint.save(folder, model, self._about(metrics) | about)
@@ -195,7 +196,7 @@ class Retraining:
     ) -> Combined:
         """The models of all folds as one, with the metrics of each on the frames that it was not trained on."""
         scores = Folds(models[0].recipe, list(splits)).mean([one.metrics for one in each if one.metrics])
-        again = models[0].recipe.seed == trial.user_attrs["recipe"]["seed"]
+        again = models[0].recipe.seed == trained(trial)["seed"]
         whole = again and trial.user_attrs.get(FOLDS) == len(splits)  # a trial that was pruned had fewer
         about = {"trial": trial.number, "folds": len(splits)}
         checkpoint.save(folder, Ensemble(models), self._about(scores) | about)

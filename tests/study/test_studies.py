@@ -19,6 +19,7 @@ from milair import studies
 from milair.features import quota
 from milair.study import lock, storage
 from milair.study import results as study
+from milair.study.kept import trained
 
 NAME = "tiny@frames"
 
@@ -215,9 +216,9 @@ def test_a_trial_again_is_trained_with_the_next_seeds(tmp_path: Path, capsys: py
     trials = load(tmp_path).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6  # none was pruned
     for trial, (first, later) in zip(trials[2:], [(1, 1), (0, 1), (1, 2), (0, 2)], strict=True):
-        seed = trials[first].user_attrs["recipe"]["seed"]
+        seed = trained(trials[first])["seed"]
         assert trial.params == trials[first].params
-        assert trial.user_attrs["recipe"] == trials[first].user_attrs["recipe"] | {"seed": seed + later}
+        assert trained(trial) == trained(trials[first]) | {"seed": seed + later}
         assert trial.user_attrs["note"] == f"trial {first} again"
 
 
