@@ -10,6 +10,7 @@ COMMANDS = {
     "search": "run a search space as a study, or go on with it",
     "retrain": "train a trial again and keep the model",
     "report": "write a study as one page, its noise beside its scores",
+    "dashboard": "open a study in optuna-dashboard, its pictures with it",
     "predict": "detect and classify the object in pictures",
     "export": "write a model as an ONNX file, checked against torch",
     "studies": "list, show, rename or delete studies, and free the disk",

@@ -1,6 +1,8 @@
 """What the commands do, as functions that return values: search, retrain, report, load, predict, export, objective."""
 
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,16 @@ import optuna
 from milair import __version__
 from milair import space as spaces_
 from milair.console import summary
+from milair.console.options import where_options
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features import QUOTA
-from milair.study import pruners, queue, results, running, samplers, searching
+from milair.study import artifacts, pruners, queue, results, running, samplers, searching
 from milair.study import storage as storages
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
+from milair.study.dashboard import Board
+from milair.study.kept import trained
 from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import TRAINING, most_views
@@ -30,6 +35,7 @@ if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.model.export import Exported
     from milair.model.preprocessing import AnyPicture
     from milair.study.retraining import Combined, Retrained
+    from milair.study.serving import Server
     from milair.training.in_process import Trainer
 
 
@@ -116,7 +122,10 @@ def search(
         confirmation = Confirmation(session.truth, budget)
         plan = searching.Plan(goal, confirmation, began + time, turn, order, sampler == "grid")
         copied = old, lambda recipe: _trainer(session, "cpu").weights(recipe)
-        end = searching.apart(partial(running.run, session, study, workers, plan, console, *copied), workers.interrupt)
+        where = where_options(Namespace(studies=studies, storage=storage))
+        board = partial(Board, session, place=artifacts.folder(studies), words=where)
+        run = partial(running.run, session, study, workers, plan, console, *copied, board)
+        end = searching.apart(run, workers.interrupt)
     if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
@@ -191,7 +200,7 @@ def retrain(
     trials, name = results.pick(session.study, trial, top), session.study.study_name
     for chosen in trials:
         console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
-    now = max(TRAINING[trial.user_attrs["recipe"].get("looks", 1)] for trial in trials)
+    now = max(TRAINING[trained(trial).get("looks", 1)] for trial in trials)
     if session.settings.training < now:
         versions = f"({session.settings.training}, now {now})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
@@ -263,6 +272,15 @@ def report(
         session.space = _space(session.settings.space, spaces).narrowed(session.settings.only)
         sessions.append(session)
     return sections.write(out or studies / "reports" / sessions[0].study.study_name, *sessions)
+
+
+def dashboard(
+    study: str, *, port: int | None = None, studies: Path = Path("studies"), storage: str | None = None
+) -> "AbstractContextManager[Server]":
+    """A block in which a study can be served in optuna-dashboard, to this machine: `with dashboard(…) as server`."""
+    from milair.study.serving import listening
+
+    return listening(_study(study, studies, storage), artifacts.folder(studies), port)
 
 
 def objective(

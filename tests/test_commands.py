@@ -23,6 +23,7 @@ from milair.__main__ import main as milair
 from milair.errors import MilairError
 from milair.model import checkpoint
 from milair.study import storage
+from milair.study.kept import trained
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_retraining_gives_the_metrics_again_and_a_model_that_predicts(
         about = json.loads((out / "model.json").read_text())
         for name in ("loss", "cls_loss", "reg_loss", "iou", "accuracy"):
             assert about["validation"][name] == pytest.approx(trial.user_attrs[name], abs=1e-6)
-        assert about["recipe"] == trial.user_attrs["recipe"]
+        assert about["recipe"] == trained(trial)
         assert about["epoch"] == trial.user_attrs["epoch"]
     capsys.readouterr()
     words = [

@@ -14,6 +14,7 @@ import pytest
 from tiny import make
 
 from milair.study import storage
+from milair.study.kept import trained
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "extend.md").read_text()
@@ -74,4 +75,4 @@ def test_a_head_a_backbone_a_format_and_a_pruner_of_ones_own_train(changed: Path
     assert "labels.txt" in search.stdout
     study = optuna.load_study(study_name="tiny@frames", storage=storage.default_url(tmp_path / "studies"))
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
-    assert study.trials[0].user_attrs["recipe"]["cls_head"]["type"] == "mean"
+    assert trained(study.trials[0])["cls_head"]["type"] == "mean"

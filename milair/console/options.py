@@ -3,7 +3,7 @@
 import shutil
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,29 @@ def add(parser: ArgumentParser, *options: Option) -> None:
         parser.add_argument(*names, **settings)
 
 
-def place_options(options: Namespace) -> list[str]:
-    """The options by which another command finds the same study, bank and device, as words."""
+def where_options(options: Namespace) -> list[str]:
+    """The options by which another command finds the same studies, as words."""
     from milair.study import storage
 
+    return _words(
+        {
+            "--studies": None if options.studies == STUDIES else options.studies,
+            "--storage": options.storage and storage.shown(options.storage),
+        }
+    )
+
+
+def place_options(options: Namespace) -> list[str]:
+    """The options by which another command finds the same study, bank and device, as words."""
     values = {
-        "--studies": None if options.studies == STUDIES else options.studies,
-        "--storage": options.storage and storage.shown(options.storage),
         "--bank": options.bank,
         "--bank-quota": None if options.bank_quota == QUOTA else options.bank_quota,
         "--devices": None if options.devices == AUTO else options.devices.split(",")[0],
     }
+    return [*where_options(options), *_words(values)]
+
+
+def _words(values: Mapping[str, Any]) -> list[str]:
     return [str(word) for option, value in values.items() if value is not None for word in (option, value)]
 
 

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 
 from milair.recipe import describe
-from milair.study import duration
+from milair.study import duration, kept
 from milair.study.arms import CONFIRMS, is_begun, state_name
 from milair.study.limits import within
 from milair.study.results import FINISHED
@@ -86,7 +86,7 @@ class Progress:
         self._rank(trial)
         attributes = trial.user_attrs
         remarks = [
-            describe(attributes["recipe"], trial.params) if "recipe" in attributes else "",
+            describe(recipe, trial.params) if (recipe := kept.recipe(trial)) else "",
             f"({attributes['note']})" if "note" in attributes else "",
             attributes.get("error"),
         ]

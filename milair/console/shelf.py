@@ -18,7 +18,7 @@ from milair.console.table import table
 from milair.errors import MilairError, UsageError
 from milair.features import quota
 from milair.space import default_folder
-from milair.study import packing, queue, results, session, storage, upkeep
+from milair.study import artifacts, packing, queue, results, session, storage, upkeep
 from milair.study.settings import SAMPLE
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -76,7 +76,7 @@ def rename(options: Namespace, console: Progress) -> None:
 def delete(options: Namespace, console: Progress) -> None:
     study = _study(options)
     trials = len(study.get_trials(deepcopy=False))
-    with upkeep.deleting(study):
+    with upkeep.deleting(study, artifacts.folder(options.studies)):
         if not options.yes:
             _ask(study, trials)
         _tell_models(study, options, console)

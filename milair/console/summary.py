@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from milair import recipe
-from milair.console.options import place_options, program
+from milair.console.options import place_options, program, where_options
 from milair.console.table import table
 from milair.frames import split as splits
-from milair.study import arms, duration, limits, queue, results
+from milair.study import arms, artifacts, duration, kept, limits, queue, results
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
 from milair.training.values import Needs
@@ -49,8 +49,8 @@ def summary(
                 "parameters": trial.user_attrs["parameters"]["total"],
                 "ms": trial.user_attrs.get("ms"),
                 "seconds": trial.user_attrs["seconds"],
-                "heads": recipe.describe(trial.user_attrs["recipe"], trial.params),
-                "recipe": trial.user_attrs["recipe"],
+                "heads": recipe.describe(kept.trained(trial), trial.params),
+                "recipe": kept.trained(trial),
             }
             for arm in ranking[:_TOP]
             for trial in arm.trials[:1]
@@ -73,10 +73,9 @@ def summary(
 def _interval(ranking: Sequence[arms.Arm], session: Session) -> dict[str, float] | None:
     """What to expect of the best arm elsewhere, in which interval with 95%, and of how many frames; None if its trials
     kept no outputs."""
-    noise = arms.noise(ranking, session.truth)
-    if not ranking or ranking[0].configuration not in noise.outcomes:
+    if (estimate := arms.expected(ranking, session.truth)) is None:
         return None
-    estimate, frames = noise.expected(ranking[0].configuration), len(session.validation)
+    frames = len(session.validation)
     return {"expected": estimate.value, "low": estimate.low, "high": estimate.high, "frames": frames}
 
 
@@ -173,7 +172,9 @@ def next_commands(result: Mapping[str, Any], options: Namespace, session: Sessio
         model = model_folder(options.studies, study, result["best"][0]["trial"])
         words = python, "-m", "milair.predict", model, session.validation[0].path.parent, "--draw", model / "drawn"
         yield shlex.join(map(str, words))
-    yield shlex.join([program("optuna-dashboard"), result["storage"]])
+    place = artifacts.folder(options.studies)
+    yield shlex.join([program("optuna-dashboard"), result["storage"], "--artifact-dir", str(place)])
+    yield shlex.join([python, "-m", "milair.dashboard", "--study", study, *where_options(options)])
 
 
 def model_folder(studies: Path, study: str, trial: int) -> Path:

@@ -16,6 +16,7 @@ from milair.errors import MilairError
 from milair.model import heads
 from milair.recipe import Recipe, describe
 from milair.study import results
+from milair.study.kept import outputs, recipe, trained
 from milair.training.noise import Estimate, Noise, Numbers
 from milair.training.paired import Truth
 
@@ -35,7 +36,7 @@ class Evidence:
         self.finished, arms = results.finished(self.study), results.ranked(self.study)
         self.complete = [trial for arm in arms for trial in arm.trials]
         self.trials: dict[Recipe, Sequence[FrozenTrial]] = {
-            replace(Recipe.from_json(arm.trials[0].user_attrs["recipe"]), seed=0): arm.trials for arm in arms
+            replace(Recipe.from_json(trained(arm.trials[0])), seed=0): arm.trials for arm in arms
         }
         if not self.complete:
             raise MilairError(results.why_none(self.study))
@@ -51,7 +52,7 @@ class Evidence:
         """A recipe in words: what its space varies, less the parameters that are known."""
         trial = self.trials[recipe][0]
         parameters = {name: value for name, value in trial.params.items() if name not in (known or {})}
-        return describe(trial.user_attrs["recipe"], parameters)
+        return describe(trained(trial), parameters)
 
     def mean(self, recipe: Recipe, name: str) -> float:
         """Of "score", or of a number that its trials keep, the mean over a recipe's seeds."""
@@ -74,7 +75,7 @@ class Evidence:
         """Over the trainings that kept their predictions; those of the first versions did not."""
         return Noise(
             {
-                recipe: [self.outcome(trial).mean(1) for trial in trials if predictions(trial)]
+                recipe: [self.outcome(trial).mean(1) for trial in trials if outputs(trial)]
                 for recipe, trials in self.trials.items()
             }
         )
@@ -86,7 +87,7 @@ class Evidence:
 
     def outcome(self, trial: FrozenTrial) -> Numbers:
         """Of each validation frame the predicted box's IoU, and 1 where the predicted class is right: [frames, 2]."""
-        return Truth.of(self.validation, self.classes).outcomes(predictions(trial))
+        return Truth.of(self.validation, self.classes).outcomes(outputs(trial))
 
     def less_best(self, other: "Evidence") -> Estimate | None:
         """Our best score less the other study's, on the same frames; None if predictions were not kept.
@@ -112,17 +113,12 @@ class Evidence:
 
     def progress(self) -> tuple[list[float], list[float]]:
         """Trial by trial in their order: passes over the data so far, and the best complete score so far."""
-        kept = [trial.user_attrs for trial in self.finished]
-        epochs = [attrs.get("epochs", 0) * attrs.get("folds", 1) for attrs in kept]
-        passes = [n * attrs.get("recipe", {}).get("augmentations", 0) for n, attrs in zip(epochs, kept, strict=True)]
+        kept = [(trial.user_attrs, recipe(trial) or {}) for trial in self.finished]
+        epochs = [attrs.get("epochs", 0) * attrs.get("folds", 1) for attrs, _ in kept]
+        passes = [n * of.get("augmentations", 0) for n, (_, of) in zip(epochs, kept, strict=True)]
         ranked = {trial.number for trial in self.complete}
         scores = [(trial.value or 0.0) * (trial.number in ranked) for trial in self.finished]
         return np.cumsum(passes).tolist(), np.maximum.accumulate(scores).tolist()
 
     def seconds(self) -> float:
         return float(sum(trial.user_attrs.get("seconds", 0.0) for trial in self.finished))
-
-
-def predictions(trial: FrozenTrial) -> list[list[float]]:
-    """Of each validation frame the class's number, its probability and the box in shares; empty if not kept."""
-    return list(trial.user_attrs.get("answers") or [])

@@ -12,9 +12,11 @@ from milair import __version__
 from milair.errors import UsageError
 from milair.model import backbones, heads
 from milair.recipe import Recipe, describe
-from milair.reporting.evidence import Evidence, predictions
+from milair.reporting.evidence import Evidence
 from milair.reporting.page import folded, millions, plain, table, to_html
 from milair.study import duration
+from milair.study.kept import curves, outputs
+from milair.study.kept import trained as recipe_json
 from milair.training import chance, plots
 
 _FRAMES = 10  # validation frames that are shown
@@ -209,7 +211,7 @@ def _span(values: "pd.Series[float]", digits: int) -> str:
 def _frames(evidence: Evidence, folder: Path) -> str:
     """Validation frames from the worst to the best predicted, with the truth and what the best trial predicts."""
     trial = evidence.trials[evidence.best][0]
-    if not (rows := predictions(trial)):
+    if not (rows := outputs(trial)):
         return ""
     outcome = evidence.outcome(trial)
     order = outcome.mean(1).argsort(kind="stable").tolist()
@@ -249,11 +251,13 @@ def layers(recipe: Recipe, classes: int) -> str:
 def _curves(evidence: Evidence, folder: Path) -> str:
     """Loss, accuracy and IoU of every training that ended, each to be unfolded."""
     parts = ["## Curves", "The score is that of the lowest validation loss, the dotted line."]
-    for trial in (trial for trial in evidence.finished if "curves" in trial.user_attrs):
-        kept, path = trial.user_attrs, f"curves/trial-{trial.number}.svg"
-        plots.curves(kept["curves"], kept["epoch"], folder / path)
+    for trial in evidence.finished:
+        if (trained := curves(trial)) is None:
+            continue
+        attributes, path = trial.user_attrs, f"curves/trial-{trial.number}.svg"
+        plots.curves(trained, attributes["epoch"], folder / path)
         title = f"trial {trial.number}, {trial.state.name.lower()}, {trial.value:.4f}: "
-        title += describe(kept["recipe"], trial.params)
+        title += describe(recipe_json(trial), trial.params)
         opened = trial in evidence.trials[evidence.best]
         parts.append(folded(title, f"![curves of trial {trial.number}]({path})", opened))
     return "\n\n".join(parts)

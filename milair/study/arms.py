@@ -13,10 +13,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from milair.recipe import Recipe
-from milair.training.noise import Noise
+from milair.study import kept
+from milair.training.noise import Estimate, Noise
 from milair.training.paired import Numbers, Truth
 
-OUTPUTS = "answers"  # trial attribute that holds a row of outputs for each validation frame
 ARM = "arm"  # of a trial: its arm, see `arm_of`
 CONFIRMS = "confirms"  # of a trial that trains again what may be the best
 FOLDS = "folds"  # of a trial by folds: how many of them have ended
@@ -56,7 +56,7 @@ def begun(trials: Iterable[FrozenTrial]) -> list[Arm]:
     """Of trials by folds that have had some of them and were not trained on in all: the best mean first.
 
     An arm that was to be confirmed, and was worse than the best, is not among them."""
-    of = [trial for trial in trials if "recipe" in trial.user_attrs]
+    of = [trial for trial in trials if kept.recipe(trial)]
     done = {configuration(trial) for trial in of if trial.state == TrialState.COMPLETE or CONFIRMS in trial.user_attrs}
     arms = _grouped(trial for trial in of if is_begun(trial))
     return sorted((arm for arm in arms if arm.configuration not in done), key=lambda arm: -arm.score)
@@ -78,7 +78,7 @@ def as_complete(trial: FrozenTrial) -> FrozenTrial:
 
 
 def _complete(trials: Iterable[FrozenTrial]) -> list[Arm]:
-    return _grouped(t for t in trials if t.state == TrialState.COMPLETE and "recipe" in t.user_attrs)
+    return _grouped(t for t in trials if t.state == TrialState.COMPLETE and kept.recipe(t))
 
 
 def _grouped(trials: Iterable[FrozenTrial]) -> list[Arm]:
@@ -90,21 +90,29 @@ def _grouped(trials: Iterable[FrozenTrial]) -> list[Arm]:
 
 def noise(arms: Iterable[Arm], truth: Truth) -> Noise:
     """Of arms by their configurations, over the trials that kept their outputs; those of the first versions did not."""
-    kept = {arm.configuration: [trial for trial in arm.trials if trial.user_attrs.get(OUTPUTS)] for arm in arms}
-    return Noise({name: [scores(trial, truth) for trial in trials] for name, trials in kept.items()})
+    known = {arm.configuration: [trial for trial in arm.trials if kept.outputs(trial)] for arm in arms}
+    return Noise({name: [scores(trial, truth) for trial in trials] for name, trials in known.items()})
+
+
+def expected(ranking: Sequence[Arm], truth: Truth) -> Estimate | None:
+    """Of the first of all arms the score to expect of other frames, less its luck, with its 95% interval.
+
+    None if there is none, or its trials kept no outputs."""
+    of = noise(ranking, truth)
+    return of.expected(ranking[0].configuration) if ranking and ranking[0].configuration in of.outcomes else None
 
 
 def scores(trial: FrozenTrial, truth: Truth) -> Numbers:
     """Of a trial on each validation frame, 0 to 1: [frames]; NaN where it has no outputs, or has not yet."""
-    rows = trial.user_attrs.get(OUTPUTS) or [[]] * len(truth.labels)
+    rows = kept.outputs(trial) or [[]] * len(truth.labels)
     frames: Numbers = truth.outcomes(rows).mean(1)
     return frames
 
 
 def configuration(trial: FrozenTrial) -> str:
     """Which arm a trial is of. It is kept with a trial, for all are asked at every draw; older ones kept none."""
-    kept: str | None = trial.user_attrs.get(ARM)
-    return kept or arm_of(Recipe.from_json(trial.user_attrs["recipe"]))
+    known: str | None = trial.user_attrs.get(ARM)
+    return known or arm_of(Recipe.from_json(kept.trained(trial)))
 
 
 def arm_of(recipe: Recipe) -> str:

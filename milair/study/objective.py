@@ -16,7 +16,8 @@ from optuna.trial import BaseTrial
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.study.arms import ARM, FOLDS, OUTPUTS, arm_of, configuration
+from milair.study import kept
+from milair.study.arms import ARM, FOLDS, arm_of, configuration
 from milair.study.limits import constraints, shown, within
 from milair.study.pruners import step
 from milair.study.results import finite
@@ -96,6 +97,7 @@ class Objective:
         self.writes()
         for name, value in self._attributes(opened, folds).items():
             trial.set_user_attr(name, value)
+        kept.keep(trial, outputs=self._outputs(folds), curves=self._curves(folds))
         if end is not None:
             raise end
         return folds.metrics.score
@@ -104,10 +106,10 @@ class Objective:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
         reference = trial.user_attrs.get(REFERENCE)
         asked = self.session.recipe(Recipe.from_json(reference) if reference else self.session.space(trial))
-        mine, others = arm_of(asked), [other for other in _others(trial) if "recipe" in other.user_attrs]
-        used = {other.user_attrs["recipe"].get("seed", _SEED) for other in others if configuration(other) == mine}
+        mine, others = arm_of(asked), [other for other in _others(trial) if kept.recipe(other)]
+        used = {kept.trained(other).get("seed", _SEED) for other in others if configuration(other) == mine}
         recipe = replace(asked, seed=next(seed for seed in count(asked.seed) if seed not in used))
-        trial.set_user_attr("recipe", recipe.to_json())
+        kept.keep(trial, recipe=recipe.to_json())
         trial.set_user_attr(ARM, mine)
         if recipe != asked and "note" not in trial.user_attrs:
             trial.set_user_attr("note", f"drawn again: seed {recipe.seed}")
@@ -133,7 +135,7 @@ class Objective:
         """Report when a fold has ended, by all frames so far; what ends the trial, if anything does."""
         ended = len(folds.epochs)
         self.writes()
-        trial.set_user_attr(OUTPUTS, self._outputs(folds))  # for pruners, which compare frame by frame
+        kept.keep(trial, outputs=self._outputs(folds))  # for pruners, which compare frame by frame
         trial.set_user_attr(FOLDS, ended)
         after, when = step(folds.recipe, folds.recipe.all_epochs) + ended, f"after {ended} of {count} folds"
         return self._report(trial, folds.metrics.score, after, before, ended == count, when)
@@ -172,9 +174,8 @@ class Objective:
                 raise Hopeless(f"not trained: over the limit {shown({name: limits[name]})}")
 
     def _attributes(self, opened: Opened, folds: Folds) -> dict[str, Any]:
-        """What is kept with a trial."""
+        """The scalars that are kept with a trial."""
         epochs = [epoch for fold in folds.epochs for epoch in fold]
-        curves = {part: [metrics.to_json() for metrics in row] for part, row in folds.curves.items()}
         return {
             **{name: finite(value) for name, value in folds.metrics.to_json().items()},
             "epoch": folds.number,
@@ -182,18 +183,19 @@ class Objective:
             "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
             "parameters": opened.parameters,
             "device": {"name": opened.device, "threads": opened.threads},
-            OUTPUTS: self._outputs(folds),
             "memory": {"ram_MB": epochs[-1].memory[0], "vram_MB": epochs[-1].memory[1]},
-            "curves": {
-                p: {name: [finite(row[name]) for row in rows] for name in rows[0]} for p, rows in curves.items()
-            },
         }
+
+    @staticmethod
+    def _curves(folds: Folds) -> kept.Curves:
+        rows = {part: [metrics.to_json() for metrics in row] for part, row in folds.curves.items()}
+        return {part: {name: [finite(row[name]) for row in of] for name in of[0]} for part, of in rows.items()}
 
     @staticmethod
     def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, weights: str) -> None:
         """MilairError if another trial used other weights for the same backbone: their scores cannot be compared."""
         for other in _others(trial):
-            theirs = other.user_attrs.get("recipe", {})
+            theirs = kept.recipe(other) or {}
             same = all(theirs.get(name) == getattr(recipe, name) for name in ("backbone", "weights"))
             if same and other.user_attrs.get("weights", weights) != weights:
                 raise MilairError(

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from milair.errors import UsageError
 from milair.recipe import Recipe
-from milair.study import PAIRED
+from milair.study import PAIRED, kept
 from milair.study.arms import CONFIRMS, arms, as_complete, scores, seen
 from milair.training.paired import Truth, chance_not_worse
 
@@ -69,7 +69,7 @@ class ByFolds(BasePruner):
         self.within, self.truth, self.first_only, self.level = within, truth, first_only, level
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        confirms, recipe = CONFIRMS in trial.user_attrs, Recipe.from_json(trial.user_attrs["recipe"])
+        confirms, recipe = CONFIRMS in trial.user_attrs, Recipe.from_json(kept.trained(trial))
         if (trial.last_step or 0) <= step(recipe, recipe.all_epochs):
             return not confirms and self.within.prune(study, trial)
         if self.first_only and not confirms:
@@ -95,5 +95,5 @@ class AmongPeers(BasePruner):
 
 def _kind(trial: FrozenTrial) -> tuple[bool, int]:
     """Whether a trial has a schedule, and its looks: with the second one, scores begin anew."""
-    recipe = _DEFAULTS | trial.user_attrs.get("recipe", {})  # as JSON: all trials are asked at every report
+    recipe = _DEFAULTS | (kept.recipe(trial) or {})  # as JSON: all trials are asked at every report
     return recipe["schedule"] != "constant", recipe["looks"]

@@ -12,7 +12,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.space import Space
-from milair.study import SAMPLE_TRIALS, TRIALS
+from milair.study import SAMPLE_TRIALS, TRIALS, artifacts
 from milair.study.arms import CONFIRMS
 from milair.study.limits import constraints
 from milair.study.lock import SEARCH, Hold
@@ -23,6 +23,7 @@ from milair.study.session import Session
 from milair.study.settings import SAMPLE
 
 _COMPARABLE = ("fingerprint", "views", "split", "training")  # scores of studies that agree in these can be compared
+_OWN = ("constraints", artifacts.PREFIX)  # system attributes that are of one study: its limits, its files
 
 
 def first(space: Space, lacking: Collection[str] = ()) -> list[Parameters]:
@@ -154,7 +155,7 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
                 distributions=fixed.distributions,
                 intermediate_values=trial.intermediate_values,
                 user_attrs=attributes,
-                system_attrs={name: v for name, v in trial.system_attrs.items() if not name.startswith("constraints")},
+                system_attrs={name: v for name, v in trial.system_attrs.items() if not name.startswith(_OWN)},
                 constraints=constraints(settings.limits, values),
             )
         )

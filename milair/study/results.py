@@ -5,7 +5,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.study import lock
+from milair.study import kept, lock
 from milair.study.arms import CONFIRMS, FOLDS, Arm, arms, is_begun
 from milair.study.limits import shown, within
 from milair.study.settings import Settings
@@ -29,7 +29,7 @@ def stored_settings(study: optuna.Study) -> Settings:
 
 def recipe_of(trial: FrozenTrial) -> Recipe | None:
     """What a trial trains; None if it is not known yet. A field that the recipes of its day had not is its default."""
-    stored = trial.user_attrs.get("recipe")
+    stored = kept.recipe(trial)
     return None if stored is None else Recipe.from_json(stored)
 
 

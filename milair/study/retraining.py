@@ -18,6 +18,7 @@ from milair.model.detector import Detector, Ensemble
 from milair.recipe import Recipe
 from milair.study.arms import FOLDS
 from milair.study.describing import Description, Validation
+from milair.study.kept import trained
 from milair.study.session import Session
 from milair.training import devices
 from milair.training.finetuning import EPOCHS, finetune
@@ -110,7 +111,7 @@ class Retraining:
         models: list[_Member] = []
         for trial in trials:
             stored = trial.user_attrs
-            recipe = Recipe.from_json(stored["recipe"])
+            recipe = Recipe.from_json(trained(trial))
             if (
                 self.everything or self.session.by_folds
             ) and not recipe.scheduled:  # no fold chooses an epoch for itself
@@ -164,7 +165,7 @@ class Retraining:
         backbone = self.backbones.setdefault((recipe.feature_map, recipe.weights), backbone)
         model = Detector(preprocessing, backbone, first, recipe, bank.classes, *second)
         metrics = None if self.everything else kept.best if recipe.scheduled or alone else kept.val
-        own = alone and recipe == Recipe.from_json(stored["recipe"])
+        own = alone and recipe == Recipe.from_json(trained(trial))
         expected = trial.value if self.everything and self.session.by_folds else None
         about = {"trial": trial.number, "epoch": kept.number} | ({} if expected is None else {"out_of_fold": expected})
         validation = None if self.everything else Validation.of(model, training.split, bank)
@@ -199,7 +200,7 @@ class Retraining:
         """The models of all folds as one, with the metrics of each on the frames that it was not trained on."""
         splits, recipe = [member.split for member in members], members[0].model.recipe
         scores = Folds(recipe, splits).mean([one.metrics for one in each if one.metrics])
-        again = recipe.seed == trial.user_attrs["recipe"]["seed"]
+        again = recipe.seed == trained(trial)["seed"]
         whole = again and trial.user_attrs.get(FOLDS) == len(splits)  # a trial that was pruned had fewer
         about = {"trial": trial.number, "folds": len(splits)}
         described = Description(self.session, splits, len(splits), trial.number, each[0].epoch)

@@ -6,6 +6,7 @@ import optuna
 
 from milair.recipe import Recipe
 from milair.study import lock, queue, results
+from milair.study.dashboard import Board
 from milair.study.objective import Objective
 from milair.study.searching import Listener, Plan, Pool, Search
 from milair.study.session import Session
@@ -19,6 +20,7 @@ def run(
     listener: Listener,
     old: optuna.Study | None,
     weights: Callable[[Recipe], str],
+    board: Callable[[lock.Hold], Board],
 ) -> str:
     """Returns what ended the search, as `Search.run` has it. `old` and `weights`: see `queue.take_over`."""
     with lock.held(study) as hold, lock.signed(hold):
@@ -32,11 +34,14 @@ def run(
         if len(done) >= plan.goal and plan.confirmation.next(study.get_trials(deepcopy=False)) is None:
             listener.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
         listener.search(done, plan.goal, workers.names)
+        shown = board(hold)
+        shown.study(now=True)
         try:
-            end = Search(hold, Objective(session, writes=hold.check), workers, plan, listener).run()
+            end = Search(hold, Objective(session, writes=hold.check), workers, plan, listener, shown).run()
         except KeyboardInterrupt:
             listener.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
             raise
+        shown.study(now=True)
         if draws:
             study.set_user_attr(results.EXHAUSTED, end == "exhausted")
         return end

@@ -18,6 +18,7 @@ from milair.recipe import Recipe
 from milair.study import storage
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
+from milair.study.dashboard import Board
 from milair.study.lock import SEARCH, Hold
 from milair.study.objective import PINNED, REFERENCE, Objective, Steps
 from milair.study.queue import queue_again
@@ -82,6 +83,7 @@ class Search:
     workers: Pool
     plan: Plan
     listener: Listener
+    board: Board | None = None  # for people, beside the listener
     hands: dict[str, Hand] = field(default_factory=dict)  # by worker
     busy: set[str] = field(default_factory=set)  # workers that have not told the end of a training
     failures: int = 0
@@ -231,12 +233,16 @@ class Search:
             trial.set_user_attr("error", what_failed(outcome))
         if isinstance(outcome, OSError | OutsideError):
             raise OutsideError(what_failed(outcome)) from outcome
+        if self.board is not None:
+            self.board.trial(trial, state, what_failed(outcome) if isinstance(outcome, Exception) else "")
         self.hold.study.tell(trial, value, state)
         self._told(trial, worker)
 
     def _told(self, trial: optuna.Trial, worker: str) -> None:
         frozen = storage.of(self.hold.study).get_trial(trial._trial_id)
         self.listener.trial(frozen, worker)
+        if self.board is not None:
+            self.board.study()
         self.failures = self.failures + 1 if frozen.state == TrialState.FAIL else 0
         if self.failures == FAILURES:
             raise MilairError(f"{FAILURES} trials failed in a row, the last with: {frozen.user_attrs.get('error')}")

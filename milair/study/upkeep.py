@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from milair.errors import MilairError, UsageError
-from milair.study import lock, queue, storage
+from milair.study import artifacts, lock, queue, storage
 from milair.study.results import SETTINGS, state
 
 
@@ -64,12 +65,14 @@ def set_name(study: optuna.Study, new: str) -> None:
 
 
 @contextmanager
-def deleting(study: optuna.Study) -> Iterator[None]:
-    """A block after which a study is deleted with all of its trials. MilairError if a search runs.
+def deleting(study: optuna.Study, place: Path) -> Iterator[None]:
+    """A block after which a study is deleted with all of its trials, and their files in the folder of artifacts.
+    MilairError if a search runs.
 
     The room in SQLite's file is used again by the next trials; the file does not shrink."""
     with lock.held(study, "deleted"):
         yield
+        artifacts.remove(place, study)  # first: a study that still stands names what is left
         optuna.delete_study(study_name=study.study_name, storage=storage.of(study))
 
 

@@ -12,7 +12,7 @@ from tiny import search
 from milair import space
 from milair.errors import MilairError
 from milair.recipe import Recipe
-from milair.study import samplers, storage
+from milair.study import kept, samplers, storage
 from milair.study.session import read_frames
 from milair.study.settings import SAMPLE, SAMPLE_OVERRIDES, new_settings
 
@@ -27,7 +27,7 @@ def load(folder: Path) -> optuna.Study:
 
 
 def trained(folder: Path) -> list[Recipe]:
-    return [Recipe.from_json(trial.user_attrs["recipe"]) for trial in load(folder).trials]
+    return [Recipe.from_json(kept.trained(trial)) for trial in load(folder).trials]
 
 
 def test_each_first_recipe_runs_once_and_those_without_weights_wait_for_their_file(

@@ -166,8 +166,7 @@ def test_a_study_of_the_first_versions_has_a_report_without_intervals(searched: 
     """They kept neither predictions nor curves."""
     old = optuna.create_study(study_name="old", direction="maximize")
     for trial in load(searched).trials:
-        kept = {name: value for name, value in trial.user_attrs.items() if name not in ("answers", "curves")}
-        old.add_trial(optuna.trial.create_trial(state=trial.state, value=trial.value, user_attrs=kept))
+        old.add_trial(optuna.trial.create_trial(state=trial.state, value=trial.value, user_attrs=trial.user_attrs))
     found, new = evidence(searched), session(searched)
     text = sections.write(tmp_path, replace(new, study=old), new).with_suffix(".md").read_text()
     assert f"**{found.mean(found.best, 'score'):.4f}** is the highest score" in text

@@ -17,7 +17,9 @@ from milair import MilairError, Recipe, api, objective, studies
 from milair import load as load_model
 from milair.boxes import to_pixels
 from milair.model.detector import Ensemble
+from milair.study import kept
 from milair.study.arms import CONFIRMS, scores
+from milair.study.kept import outputs
 from milair.study.objective import Objective
 from milair.study.pruners import ByFolds, step
 from milair.study.results import GOAL, state
@@ -49,17 +51,19 @@ def test_a_trial_is_the_mean_over_all_frames_each_by_a_model_that_has_not_seen_i
     make(tmp_path)
     made = tiny(tmp_path)
     (trial,) = trained(made).trials
-    session, kept = made.session, trial.user_attrs
+    session, attributes = made.session, trial.user_attrs
     assert session.validation == session.frames.labelled
-    outcomes = Truth.of(session.validation, session.frames.classes).outcomes(kept["answers"])
+    outcomes = Truth.of(session.validation, session.frames.classes).outcomes(outputs(trial))
     assert outcomes.shape == (24, 2)
-    np.testing.assert_allclose(outcomes.mean(0), [kept["iou"], kept["accuracy"]], atol=1e-4)  # answers have five digits
-    assert trial.value == pytest.approx((kept["iou"] + kept["accuracy"]) / 2)
-    assert kept["folds"] == 3
-    last = step(Recipe.from_json(kept["recipe"]), 5)
+    np.testing.assert_allclose(
+        outcomes.mean(0), [attributes["iou"], attributes["accuracy"]], atol=1e-4
+    )  # answers have five digits
+    assert trial.value == pytest.approx((attributes["iou"] + attributes["accuracy"]) / 2)
+    assert attributes["folds"] == 3
+    last = step(Recipe.from_json(kept.trained(trial)), 5)
     assert list(trial.intermediate_values)[-3:] == [last + 1, last + 2, last + 3]
     assert trial.intermediate_values[last + 3] == trial.value
-    assert 1 <= kept["epoch"] <= kept["epochs"] <= 5
+    assert 1 <= attributes["epoch"] <= attributes["epochs"] <= 5
     assert session.settings.overrides == {"normalisation": "frames"}  # the space has "data"
 
 
@@ -75,8 +79,8 @@ def test_a_fold_is_trained_as_that_split_alone_would_be(tmp_path: Path) -> None:
         study = optuna.create_study(direction="maximize")
         study.enqueue_trial(trial.params)
         study.optimize(alone, n_trials=1)
-        of = {f.path: row for f, row in zip(made.session.validation, trial.user_attrs["answers"], strict=True)}
-        assert study.trials[0].user_attrs["answers"] == [of[frame.path] for frame in held.val]
+        of = {f.path: row for f, row in zip(made.session.validation, outputs(trial), strict=True)}
+        assert outputs(study.trials[0]) == [of[frame.path] for frame in held.val]
 
 
 def test_it_is_pruned_after_a_fold_and_keeps_what_it_came_to(tmp_path: Path) -> None:
@@ -88,10 +92,10 @@ def test_it_is_pruned_after_a_fold_and_keeps_what_it_came_to(tmp_path: Path) -> 
     assert first.state == TrialState.COMPLETE  # there was none to be worse than
     for trial in others:
         assert trial.state == TrialState.PRUNED
-        assert list(trial.intermediate_values)[-1] == step(Recipe.from_json(trial.user_attrs["recipe"]), 5) + 1
+        assert list(trial.intermediate_values)[-1] == step(Recipe.from_json(kept.trained(trial)), 5) + 1
         assert trial.user_attrs["folds"] == 1
         known = ~np.isnan(scores(trial, truth))
-        assert known.sum() == len(made.session.splits(trial.user_attrs["recipe"]["seed"])[0].val)
+        assert known.sum() == len(made.session.splits(kept.trained(trial)["seed"])[0].val)
         assert trial.value == pytest.approx(scores(trial, truth)[known].mean(), abs=1e-4)
 
 
@@ -102,10 +106,10 @@ def test_what_is_drawn_again_is_cut_anew(tmp_path: Path) -> None:
     for _ in range(2):
         study.enqueue_trial({"cls_head.widths": "8", "alpha": 0.6})
     study.optimize(made, n_trials=2)
-    seeds = [trial.user_attrs["recipe"]["seed"] for trial in study.trials]
+    seeds = [kept.trained(trial)["seed"] for trial in study.trials]
     assert seeds == [32, 33]
     assert made.session.splits(32) != made.session.splits(33)
-    assert [len(trial.user_attrs["answers"]) for trial in study.trials] == [24, 24]
+    assert [len(outputs(trial)) for trial in study.trials] == [24, 24]
 
 
 def test_it_comes_out_again_to_the_last_digit_as_an_ensemble_of_its_folds(tmp_path: Path) -> None:
@@ -126,7 +130,7 @@ def test_it_comes_out_again_to_the_last_digit_as_an_ensemble_of_its_folds(tmp_pa
     # Each member answers for its own fold as the trial did.
     for fold, split in zip(folds, session.splits(), strict=True):
         model = load_model(fold.folder, "cpu")
-        answers = dict(zip(session.validation, study.trials[0].user_attrs["answers"], strict=True))
+        answers = dict(zip(session.validation, outputs(study.trials[0]), strict=True))
         for prediction, frame in zip(model.predict([f.path for f in split.val]), split.val, strict=True):
             assert prediction.label == session.frames.classes[int(answers[frame][0])]
             box = answers[frame][2:]
@@ -154,9 +158,9 @@ def test_a_search_confirms_what_may_be_the_best(tmp_path: Path, capsys: pytest.C
     assert len(study.trials) - len(confirming) == 3
     assert 1 <= len(confirming) <= 4
     for trial in confirming:
-        confirmed = study.trials[trial.user_attrs[CONFIRMS]].user_attrs["recipe"]
-        assert trial.user_attrs["recipe"] == confirmed | {"seed": trial.user_attrs["recipe"]["seed"]}
-        assert trial.user_attrs["recipe"]["seed"] > confirmed["seed"]
+        confirmed = kept.trained(study.trials[trial.user_attrs[CONFIRMS]])
+        assert kept.trained(trial) == confirmed | {"seed": kept.trained(trial)["seed"]}
+        assert kept.trained(trial)["seed"] > confirmed["seed"]
     assert "its first score was" in out
     assert search(options, "--trials", "3") == 0
     assert len(load(tmp_path).trials) == len(study.trials)  # nothing is left to confirm

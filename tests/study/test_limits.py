@@ -17,6 +17,7 @@ from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.model import heads
 from milair.study import limits, queue, results, samplers
+from milair.study.kept import trained as recipe_json
 from milair.study.objective import PINNED, Objective
 from milair.study.session import open_session
 from milair.training import in_process
@@ -59,7 +60,7 @@ def test_what_has_too_many_parameters_is_not_trained_but_for_what_is_pinned(
     assert trained == ["linear 4", "linear 16"]
     assert states(study) == {"4": "COMPLETE", "8": "PRUNED", "16": "COMPLETE", "8-8": "PRUNED"}
     for trial in study.trials:
-        recipe = Recipe.from_json(trial.user_attrs["recipe"])
+        recipe = Recipe.from_json(recipe_json(trial))
         total = heads.size(recipe, len(made.session.frames.classes)).total
         assert trial.constraints == {"parameters": total / 9e5 - 1}
         assert trial.user_attrs.get("error") == (

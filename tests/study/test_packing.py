@@ -18,6 +18,7 @@ from optuna_dashboard import get_note, save_note
 from milair import studies
 from milair.errors import MilairError
 from milair.study import lock, packing, storage, upkeep
+from milair.study.kept import trained
 from milair.study.sources import sources
 
 NAME = "tiny@frames"
@@ -47,7 +48,7 @@ def facts(trial: FrozenTrial) -> list[Any]:
 
 def outcome(trial: FrozenTrial) -> list[Any]:
     """What a trial came to, wherever and whenever it ran."""
-    return [trial.number, trial.state, trial.values, trial.user_attrs["recipe"], trial.intermediate_values]
+    return [trial.number, trial.state, trial.values, trained(trial), trial.intermediate_values]
 
 
 def files(folder: Path) -> set[Path]:

@@ -15,6 +15,7 @@ from tiny import make
 
 from milair import Recipe, objective
 from milair.study import PAIRED
+from milair.study.kept import curves
 from milair.study.objective import Objective
 from milair.study.pruners import PRUNERS, SAFE, pruner, step
 from milair.study.retraining import Retrained, Retraining
@@ -58,7 +59,7 @@ def test_a_schedule_is_pruned_on_its_way_and_never_at_its_end(
     assert list(trial.intermediate_values) == [20 * epoch for epoch in range(1, epochs + 1)]
     assert trial.user_attrs["epoch"] == trial.user_attrs["epochs"] == epochs
     assert trial.value == trial.intermediate_values[20 * epochs]
-    assert trial.user_attrs["iou"] == trial.user_attrs["curves"]["val"]["iou"][-1]
+    assert trial.user_attrs["iou"] == (curves(trial) or {})["val"]["iou"][-1]
 
 
 def decisions(kind: str, loud: bool) -> Iterator[tuple[int, int]]:
@@ -109,7 +110,7 @@ def test_two_looks_are_told_as_one_schedule_and_come_out_again_to_the_last_digit
     assert list(trial.intermediate_values) == list(range(10, 101, 10))
     assert trial.user_attrs["epoch"] == trial.user_attrs["epochs"] == 10
     assert trial.value != trial.intermediate_values[90]
-    assert trial.user_attrs["iou"] != trial.user_attrs["curves"]["val"]["iou"][-1]  # by all iterations
+    assert trial.user_attrs["iou"] != (curves(trial) or {})["val"]["iou"][-1]  # by all iterations
     (model,) = Retraining(replace(made.session, study=plain), made.trainer)(plain.trials, tmp_path / "model")
     assert isinstance(model, Retrained)
     assert (model.epoch, model.difference) == (10, 0.0)

@@ -19,6 +19,7 @@ from milair import studies
 from milair.features import quota
 from milair.study import lock, storage
 from milair.study import results as study
+from milair.study.kept import trained
 
 NAME = "tiny@frames"
 
@@ -150,11 +151,15 @@ def test_show_tells_the_state_the_settings_the_best_and_what_is_next(
     ):
         assert f"\n{line}\n" in out
     assert "chance baseline: 0." in out
-    retrain, predict, dashboard = map(shlex.split, out.split("\nnext\n")[1].splitlines())
+    retrain, predict, dashboard, ours = map(shlex.split, out.split("\nnext\n")[1].splitlines())
     assert retrain[2:5] == ["milair.retrain", "--study", NAME]
     assert retrain[5:] == ["--studies", str(folder / "studies"), "--bank", str(folder / "bank")]
     assert predict[2:5:2] == ["milair.predict", str(searched / "frames" / "images")]
-    assert dashboard[1] == storage.default_url(folder / "studies")
+    assert dashboard[1:] == [
+        storage.default_url(folder / "studies"),
+        *("--artifact-dir", str(folder / "studies" / "artifacts")),
+    ]
+    assert ours[2:] == ["milair.dashboard", "--study", NAME, "--studies", str(folder / "studies")]
     assert run(folder, "show", "tiny", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["settings"] == load(folder).user_attrs[study.SETTINGS]
@@ -211,9 +216,9 @@ def test_a_trial_again_is_trained_with_the_next_seeds(tmp_path: Path, capsys: py
     trials = load(tmp_path).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6  # none was pruned
     for trial, (first, later) in zip(trials[2:], [(1, 1), (0, 1), (1, 2), (0, 2)], strict=True):
-        seed = trials[first].user_attrs["recipe"]["seed"]
+        seed = trained(trials[first])["seed"]
         assert trial.params == trials[first].params
-        assert trial.user_attrs["recipe"] == trials[first].user_attrs["recipe"] | {"seed": seed + later}
+        assert trained(trial) == trained(trials[first]) | {"seed": seed + later}
         assert trial.user_attrs["note"] == f"trial {first} again"
 
 

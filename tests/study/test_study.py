@@ -17,6 +17,7 @@ from milair.errors import MilairError, UsageError
 from milair.recipe import Recipe
 from milair.study import PAIRED, lock, queue, samplers, storage
 from milair.study import results as study
+from milair.study.kept import RECIPE, curves, keep, trained
 from milair.study.objective import PINNED, Objective
 from milair.study.pruners import PRUNERS, pruner
 from milair.study.session import Session, open_session, read_frames
@@ -61,12 +62,13 @@ def test_the_baseline_is_first_and_all_is_kept(searched: Path) -> None:
     trial = load(searched).trials[0]
     chosen = space.load("tiny", searched / "spaces")
     kept = trial.user_attrs
-    assert Recipe.from_json(kept["recipe"]) == chosen.baseline == chosen(FixedTrial(trial.params))
+    assert Recipe.from_json(trained(trial)) == chosen.baseline == chosen(FixedTrial(trial.params))
     assert trial.value == (kept["iou"] + kept["accuracy"]) / 2
-    losses = kept["curves"]["val"]["loss"]
+    validation = (curves(trial) or {})["val"]
+    losses = validation["loss"]
     assert len(losses) == kept["epochs"] == 5
-    assert losses.index(min(losses)) + 1 == kept["epoch"]
-    assert trial.value == (kept["curves"]["val"]["iou"][kept["epoch"] - 1] + kept["accuracy"]) / 2
+    assert losses.index(min(loss for loss in losses if loss is not None)) + 1 == kept["epoch"]
+    assert trial.value == (validation["iou"][kept["epoch"] - 1] + kept["accuracy"]) / 2
     assert kept["parameters"]["total"] > kept["parameters"]["trainable"] > 0
     assert kept["memory"]["ram_MB"] > 0
     assert kept["seconds"] > 0
@@ -88,7 +90,7 @@ def test_a_configuration_drawn_again_trains_with_the_next_seed(tmp_path: Path) -
     for _ in range(3):
         plain.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5})
     plain.optimize(tiny_objective(tmp_path), n_trials=3)
-    assert [trial.user_attrs["recipe"]["seed"] for trial in plain.trials] == [32, 33, 34]
+    assert [trained(trial)["seed"] for trial in plain.trials] == [32, 33, 34]
     assert [trial.user_attrs.get("note") for trial in plain.trials] == [
         None,
         "drawn again: seed 33",
@@ -122,7 +124,7 @@ def test_what_an_older_version_trained_is_drawn_again_with_the_next_seed(tmp_pat
     for _ in range(2):
         plain.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5})
     first, again = plain.ask(), plain.ask()
-    first.set_user_attr("recipe", older(prepare(first).to_json()))
+    keep(first, recipe=older(prepare(first).to_json()))
     assert prepare(again).seed == 33
 
 
@@ -361,7 +363,7 @@ def test_a_training_of_an_older_version_is_no_second_seed(tmp_path: Path, old: o
     new = optuna.create_study(study_name="new", storage=storage.of(old), direction="maximize")
     session(tmp_path).store(new)
     for trial in old.trials:
-        trial.user_attrs["recipe"] = older(trial.user_attrs["recipe"])
+        trial.system_attrs[RECIPE] = older(trained(trial))
         new.add_trial(trial)
     assert take_over(tmp_path, new, old) == (0, [])
 
@@ -371,7 +373,7 @@ def test_a_space_that_asks_for_the_seed_takes_trials_over_by_theirs(tmp_path: Pa
     new, others = taken(tmp_path, old)
     assert others == []
     assert [trial.params["seed"] for trial in new.trials] == [32, 32, 33]
-    assert all(trial.params["seed"] == trial.user_attrs["recipe"]["seed"] for trial in new.trials)
+    assert all(trial.params["seed"] == trained(trial)["seed"] for trial in new.trials)
 
 
 def test_trials_that_do_not_fit_stay_behind_with_their_reason(tmp_path: Path, old: optuna.Study) -> None:

@@ -1,0 +1,49 @@
+"""Files that a dashboard shows with a trial, in one folder for all studies of a database.
+
+A file's name follows from its study, its trial and its kind: a trial that runs again replaces what an interrupted run
+has left, and nothing is ever an orphan. Deleting a study deletes its files.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from uuid import UUID, uuid4, uuid5
+
+import optuna
+from optuna.artifacts import ArtifactMeta
+
+from milair.study import storage
+
+PREFIX = "artifacts:"  # of the system attributes by which Optuna and its dashboard find files
+_TOKEN = "milair:artifacts"  # of a study: what its files are named after, whatever the study is called
+
+
+def folder(studies: Path) -> Path:
+    """Where the files of the studies in a folder lie: what `optuna-dashboard --artifact-dir` takes."""
+    return studies / "artifacts"
+
+
+def keep(place: Path, trial: optuna.Trial, name: str, mimetype: str, content: bytes) -> None:
+    """Write a file of a running trial, or replace it. OSError if the disk does not take it."""
+    identity = str(uuid5(_token(trial.study), f"{trial.number}/{name}"))
+    meta = ArtifactMeta(identity, name, mimetype, None)
+    place.mkdir(parents=True, exist_ok=True)
+    trial.storage.set_trial_system_attr(trial._trial_id, PREFIX + identity, json.dumps(asdict(meta)))
+    (place / identity).write_bytes(content)
+
+
+def remove(place: Path, study: optuna.Study) -> None:
+    """Delete the files of a study and of all of its trials; who calls holds the study."""
+    attributes = [storage.of(study).get_study_system_attrs(study._study_id)]
+    attributes += [trial.system_attrs for trial in study.get_trials(deepcopy=False)]
+    for name in (name for each in attributes for name in each if name.startswith(PREFIX)):
+        (place / str(UUID(name.removeprefix(PREFIX)))).unlink(missing_ok=True)
+
+
+def _token(study: optuna.Study) -> UUID:
+    base = storage.of(study)
+    token = base.get_study_system_attrs(study._study_id).get(_TOKEN)
+    if token is None:
+        token = str(uuid4())
+        base.set_study_system_attr(study._study_id, _TOKEN, token)
+    return UUID(token)
