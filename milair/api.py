@@ -1,7 +1,7 @@
 """What the commands do, as functions that return values: search, retrain, report, load, predict, export, objective."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,9 @@ from milair.console.options import where_options
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.features import QUOTA
+from milair.models import export as export
+from milair.models import load as load
+from milair.models import predict as predict
 from milair.study import artifacts, pruners, queue, results, running, samplers, searching
 from milair.study import storage as storages
 from milair.study.arms import CONFIRMS
@@ -31,9 +34,6 @@ from milair.training import devices as places
 from milair.workers.local import Workers
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
-    from milair.model.detector import Detector, Ensemble, Model, Prediction
-    from milair.model.export import Exported
-    from milair.model.preprocessing import AnyPicture
     from milair.study.retraining import Combined, Retrained
     from milair.study.serving import Server
     from milair.training.in_process import Trainer
@@ -211,42 +211,6 @@ def retrain(
         console.say("\n".join(filter(None, (str(model), model.note, f"saved in {model.folder}"))))
         models.append(model)
     return models
-
-
-def load(folder: str | Path, device: str = "auto") -> "Detector | Ensemble":
-    """The model of a folder that `retrain` saved. MilairError if it does not hold one."""
-    from milair.model import checkpoint
-
-    return checkpoint.load(Path(folder), places.open_device(device))
-
-
-def predict(
-    model: "str | Path | Model", images: "Iterable[AnyPicture]", device: str = "auto", flip: bool = False
-) -> "Iterator[Prediction]":
-    """Predictions for paths, PIL pictures or arrays uint8 [height, width, 3], in their order; with `flip` each is seen
-    mirrored as well."""
-    return (load(model, device) if isinstance(model, str | Path) else model).predict(images, flip)
-
-
-def export(
-    model: "str | Path | Detector | Ensemble",
-    out: Path | None = None,
-    *,
-    half: bool = False,
-    check: Iterable[Any] | None = None,
-) -> "Exported":
-    """Write a model, its preprocessing included, as an ONNX file: `out`, else model.onnx in its folder.
-
-    With `half` its weights are in half precision. Torch and ONNX Runtime first predict the pictures of `check` (see
-    `predict`), else a few drawn ones. MilairError, and nothing written, if they differ by more than 1e-4, or if half
-    precision changes them by more than 0.005 on average."""
-    from milair.model import export
-
-    if isinstance(model, str | Path):
-        return export.write(load(model, "cpu"), out or Path(model, "model.onnx"), half, check)
-    if out is None or next(model.parameters()).device.type != "cpu":
-        raise UsageError("a loaded model is exported from the CPU, to a file that `out` names")
-    return export.write(model, out, half, check)
 
 
 def report(
