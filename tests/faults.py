@@ -28,6 +28,7 @@ from milair import api, space
 from milair.errors import MilairError
 from milair.study import storage
 from milair.study.arms import CONFIRMS
+from milair.study.kept import curves, outputs, recipe
 from milair.study.kept import trained as trained_recipe
 from milair.study.objective import Objective
 from milair.study.results import FINISHED
@@ -189,6 +190,7 @@ def kept(trials: Sequence[FrozenTrial]) -> dict[int, dict[str, Any]]:
         if trial.state in FINISHED:
             about: dict[str, Any] = {"params": trial.params, "state": trial.state.name, "value": trial.value}
             about |= {"reports": trial.intermediate_values, "attributes": trial.user_attrs}
+            about |= {"recipe": recipe(trial), "curves": curves(trial), "outputs": outputs(trial)}
             found[trial.number] = about | {"times": (str(trial.datetime_start), str(trial.datetime_complete))}
     return found
 

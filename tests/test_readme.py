@@ -110,20 +110,21 @@ def runs(command: str) -> bool:
     if program == "optuna-dashboard":
         return opens_in_the_dashboard(words)
     option, module, *words = words
+    if module == "milair.dashboard":  # serves until it is interrupted
+        return opens_in_the_dashboard(words, ("-m", module))
     assert (program, option, module.split(".")[0]) == ("python", "-m", "milair")
     if module == "milair.search" and "--dry-run" not in words:
         words += NARROWER.get(words[words.index("--study") + 1], SHORTER).split()
     return milair([module.removeprefix("milair."), *words]) == 0
 
 
-def opens_in_the_dashboard(words: list[str]) -> bool:
-    """The real dashboard, asked over HTTP for the study and its trials."""
+def opens_in_the_dashboard(words: list[str], module: tuple[str, ...] = ()) -> bool:
+    """The real dashboard, or ours, asked over HTTP for the study and its trials."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [Path(sys.executable).with_name("optuna-dashboard"), *words, "--port", str(port)], stderr=subprocess.DEVNULL
-    )
+    program = [sys.executable, *module] if module else [str(Path(sys.executable).with_name("optuna-dashboard"))]
+    server = subprocess.Popen([*program, *words, "--port", str(port)], stderr=subprocess.DEVNULL)
     try:
         for _ in range(300):
             with (

@@ -61,8 +61,9 @@ def _small(path: Path) -> Image.Image:
 def curves(trained: Curves, best: int) -> bytes:
     """Loss, accuracy and IoU, epoch by epoch, as SVG; `best` is the epoch that the score is of."""
     epochs = len(trained["val"]["loss"])
+    width, height = 3 * (_PANEL + _LEFT) + 20, _HEIGHT + _TOP + 40
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{3 * (_PANEL + _LEFT) + 20}" height="{_HEIGHT + _TOP + 40}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
     ]
     for number, name in enumerate(("loss", "accuracy", "iou")):

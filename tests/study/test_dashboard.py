@@ -1,0 +1,205 @@
+"""What a search writes for optuna-dashboard: notes, pictures and tables of trials, notes and figures of the study."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import optuna_dashboard
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from PIL import Image
+from tiny import load, make, search
+
+from milair import api, studies
+from milair.study import artifacts, drawing, kept, notes, storage
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished study of three trials; nothing in it changes."""
+    folder = tmp_path_factory.mktemp("searched")
+    assert search(make(folder), "--trials", "3", "--pruner", "none") == 0
+    return folder
+
+
+def files(folder: Path, trial: FrozenTrial) -> dict[str, bytes]:
+    """A trial's artifacts by their names."""
+    metas = [json.loads(value) for name, value in trial.system_attrs.items() if name.startswith(artifacts.PREFIX)]
+    return {meta["filename"]: (folder / "studies" / "artifacts" / meta["artifact_id"]).read_bytes() for meta in metas}
+
+
+def note(study: optuna.Study, trial: FrozenTrial | None = None) -> str:
+    """As the dashboard reads it."""
+    attributes = storage.of(study).get_study_system_attrs(study._study_id)
+    number = None if trial is None else trial._trial_id
+    return str(optuna_dashboard._note.get_note_from_system_attrs(attributes, number)["body"])
+
+
+def rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def test_a_trial_has_a_note_pictures_and_tables(searched: Path) -> None:
+    study = load(searched)
+    for trial in study.trials:
+        body = note(study, trial)
+        assert f"Score **{trial.value:.4f}** at epoch {trial.user_attrs['epoch']} of 5 (chance baseline 0." in body
+        assert "| class | linear | widths" in body
+        assert f"`python -m milair.retrain --study tiny@frames --trial {trial.number} --studies {searched}" in body
+        assert len(body) < notes.PIECE
+        content = files(searched, trial)
+        assert sorted(content) == ["curves.csv", "curves.svg", "frames.jpeg", "outputs.csv"]
+        assert len(content["frames.jpeg"]) <= drawing.SHEET
+        assert Image.open(io.BytesIO(content["frames.jpeg"])).size == (768, 352)  # six frames, three in a row
+        curves, outputs = kept.curves(trial), rows(content["outputs.csv"])
+        assert curves is not None
+        assert [float(row["val iou"]) for row in rows(content["curves.csv"])] == pytest.approx(
+            curves["val"]["iou"], abs=1e-5
+        )
+        scores = [(float(row["IoU"]) + int(row["right"])) / 2 for row in outputs]
+        assert scores == sorted(scores)  # the worst first
+        assert sum(scores) / len(scores) == pytest.approx(trial.value, abs=1e-3)
+
+
+def test_no_attribute_is_wider_than_a_page(searched: Path) -> None:
+    for trial in load(searched).trials:
+        assert max(len(f"{name} {json.dumps(value)}") for name, value in trial.user_attrs.items()) < 80
+
+
+def test_the_study_has_a_note_and_figures(searched: Path) -> None:
+    study = load(searched)
+    body = note(study)
+    best = study.best_trial
+    for part in (
+        "**How wide?**",
+        f"Best: trial {best.number}, score **{best.value:.4f}**",
+        "3 complete",
+        "95% interval",
+    ):
+        assert part in body
+    attributes = storage.of(study).get_study_system_attrs(study._study_id)
+    figures = optuna_dashboard._custom_plot_data.get_plotly_graph_objects(attributes)
+    assert sorted(figures) == ["accuracy-and-iou", "score-over-passes", "time-and-score"]
+    points, line = json.loads(figures["score-over-passes"])["data"]
+    assert points["x"] == [10, 20, 30]  # five epochs of two views each
+    assert points["y"] == pytest.approx([trial.value for trial in study.trials], abs=1e-4)
+    assert line["y"] == sorted(line["y"])
+    assert line["y"][-1] == pytest.approx(study.best_value, abs=1e-4)
+
+
+def test_a_note_of_a_person_stays_above_ours(tmp_path: Path, searched: Path) -> None:
+    shutil.copytree(searched / "studies", tmp_path / "studies")
+    study = load(tmp_path)
+    optuna_dashboard.save_note(study, "mine\n\n" + "long " * 900)
+    for body in ("first " * 500, "second"):
+        notes.write(study, body)
+        assert note(study).startswith("mine\n\nlong ")
+        assert note(study).endswith(f"{notes.MARK}\n\n{body}")
+
+
+def test_a_search_imports_neither_torch_nor_what_draws_slowly(tmp_path: Path) -> None:
+    code = "import sys, milair.study.running; print([m for m in ('torch', 'matplotlib', 'optuna_dashboard', 'plotly')"
+    code += " if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert said.stdout == "[]\n", said.stderr
+
+
+def test_a_trial_that_runs_again_replaces_its_files_and_deleting_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The search dies after it has written a trial's files, and before it tells the trial."""
+    options, tell = make(tmp_path), optuna.Study.tell
+
+    def dies(self: optuna.Study, trial: optuna.Trial, *rest: Any, **named: Any) -> FrozenTrial:
+        if trial.number == 1:
+            raise OSError("no such disk")
+        return tell(self, trial, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "tell", dies)
+        assert search(options, "--trials", "2") == 1
+    place = tmp_path / "studies" / "artifacts"
+    before = sorted(path.name for path in place.iterdir())
+    study = load(tmp_path)
+    assert study.trials[1].state == TrialState.WAITING
+    assert len(before) == 8
+    assert "complete" in note(study, study.trials[1])
+    assert search(options, "--trials", "2") == 0
+    assert sorted(path.name for path in place.iterdir()) == before
+    assert len(files(tmp_path, load(tmp_path).trials[1])) == 4
+    (place / "of-another-program").touch()
+    assert studies.main(["delete", "tiny", "--yes", "--studies", str(tmp_path / "studies")]) == 0
+    assert [path.name for path in place.iterdir()] == ["of-another-program"]
+    capsys.readouterr()
+
+
+def test_a_trial_that_is_not_trained_says_why(tmp_path: Path) -> None:
+    search(make(tmp_path), "--trials", "2", "--limit", "parameters=10")
+    study = load(tmp_path)
+    assert "trained all of its epochs" in note(study, study.trials[0])  # the baseline is pinned
+    assert "**pruned**: not trained: over the limit parameters=10." in note(study, study.trials[1])
+    assert files(tmp_path, study.trials[1]) == {}
+
+
+@pytest.fixture(scope="module")
+def url(searched: Path) -> Iterator[str]:
+    """The study's page, served as `milair dashboard` does."""
+    with api.dashboard("tiny", studies=searched / "studies") as server:
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        yield server.url
+        server.inner.shutdown()
+        thread.join()
+
+
+def test_it_is_served_to_this_machine_with_its_pictures(searched: Path, url: str) -> None:
+    assert url.startswith("http://127.0.0.1:")
+    study = load(searched)
+    trial = study.trials[0]
+    (sheet,) = [name for name, value in trial.system_attrs.items() if "frames.jpeg" in str(value)]
+    place = f"{url.partition('/dashboard')[0]}/artifacts/{study._study_id}/{trial._trial_id}/"
+    with urllib.request.urlopen(place + sheet.removeprefix(artifacts.PREFIX), timeout=20) as answer:
+        assert answer.headers["Content-Type"] == "image/jpeg"
+        assert answer.read() == files(searched, trial)["frames.jpeg"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+def test_its_pages_fit_a_browser_and_show_the_pictures(url: str) -> None:
+    """At 800 pixels a trial's page is as wide as the dashboard's own line of its date, which is never folded."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as engines:
+        browser = engines.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width in (1280, 800):
+            page = browser.new_page(viewport={"width": width, "height": 1000})
+            for place, seen in (
+                ("", "Score over passes"),
+                ("/note", "How wide?"),
+                ("/trials?numbers=1", "frames.jpeg"),
+            ):
+                page.goto(url + place)
+                page.get_by_text(seen).first.wait_for(timeout=30_000)
+                page.wait_for_load_state("networkidle")
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                if width == 1280 or "trials" not in place:
+                    assert wide <= width, place
+                if "trials" in place:
+                    pictures = "[...document.images].map(image => image.complete && image.naturalWidth)"
+                    assert min(page.evaluate(pictures)) > 200
+                    assert page.evaluate("document.images.length") == 2
+                    own, dated = (
+                        page.get_by_text(text).first.evaluate("line => line.scrollWidth")
+                        for text in ("parameters {", "Coordinated")
+                    )
+                    assert own <= dated
+        browser.close()
