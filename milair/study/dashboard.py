@@ -22,6 +22,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from milair.boxes import to_pixels
+from milair.errors import OutsideError, what_failed
 from milair.recipe import Recipe, describe
 from milair.study import arms, artifacts, drawing, duration, kept, notes, results, storage
 from milair.study.lock import Hold
@@ -56,7 +57,7 @@ class Board:
     def trial(self, trial: optuna.Trial, state: TrialState, why: str) -> None:
         """Write what came of a running trial; `why` it was pruned or has failed. The caller has checked its hold.
 
-        MilairError or OSError if a picture has vanished, or the disk is full."""
+        MilairError if a picture has vanished; OutsideError if the disk takes no file."""
         frozen = storage.of(trial.study).get_trial(trial._trial_id)
         curves, outputs = kept.curves(frozen), kept.outputs(frozen)
         if curves is not None and outputs and "epoch" in frozen.user_attrs:
@@ -67,8 +68,11 @@ class Board:
                 ("curves.csv", "text/csv", _csv(_curve_rows(curves))),
                 ("outputs.csv", "text/csv", _csv(self._output_rows(outputs, order[:ROWS], scores))),
             )
-            for name, mimetype, content in files:
-                artifacts.keep(self.place, trial, name, mimetype, content)
+            try:
+                for name, mimetype, content in files:
+                    artifacts.keep(self.place, trial, name, mimetype, content)
+            except OSError as error:
+                raise OutsideError(what_failed(error)) from error
         notes.write(trial.study, self._note(frozen, state, why), trial._trial_id)
 
     def study(self, now: bool = False) -> None:

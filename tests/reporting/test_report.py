@@ -20,6 +20,7 @@ from milair.recipe import Head
 from milair.reporting import page, sections
 from milair.reporting.evidence import Evidence
 from milair.study import storage
+from milair.study.kept import trained
 from milair.study.results import stored_settings
 from milair.study.session import Session, read_frames
 from milair.training.noise import Noise
@@ -166,7 +167,11 @@ def test_a_study_of_the_first_versions_has_a_report_without_intervals(searched: 
     """They kept neither predictions nor curves."""
     old = optuna.create_study(study_name="old", direction="maximize")
     for trial in load(searched).trials:
-        old.add_trial(optuna.trial.create_trial(state=trial.state, value=trial.value, user_attrs=trial.user_attrs))
+        old.add_trial(
+            optuna.trial.create_trial(
+                state=trial.state, value=trial.value, user_attrs=trial.user_attrs | {"recipe": trained(trial)}
+            )
+        )
     found, new = evidence(searched), session(searched)
     text = sections.write(tmp_path, replace(new, study=old), new).with_suffix(".md").read_text()
     assert f"**{found.mean(found.best, 'score'):.4f}** is the highest score" in text

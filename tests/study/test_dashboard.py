@@ -152,6 +152,22 @@ def test_a_trial_that_is_not_trained_says_why(tmp_path: Path) -> None:
     assert files(tmp_path, study.trials[1]) == {}
 
 
+def test_a_disk_that_takes_no_picture_ends_a_search_and_its_trial_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = make(tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "artifacts").write_text("no folder")
+    assert search(options, "--trials", "1") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("milair: ")
+    assert error.count("\n") == 1
+    assert [trial.state for trial in load(tmp_path).trials] == [TrialState.WAITING]
+    (tmp_path / "studies" / "artifacts").unlink()
+    assert search(options, "--trials", "1") == 0
+    assert len(files(tmp_path, load(tmp_path).trials[0])) == 4
+
+
 @pytest.fixture(scope="module")
 def url(searched: Path) -> Iterator[str]:
     """The study's page, served as `milair dashboard` does."""
