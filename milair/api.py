@@ -26,7 +26,6 @@ from milair.study import storage as storages
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
 from milair.study.dashboard import Board
-from milair.study.kept import trained
 from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import TRAINING, most_views
@@ -200,9 +199,8 @@ def retrain(
     trials, name = results.pick(session.study, trial, top), session.study.study_name
     for chosen in trials:
         console.say(f"milair {__version__}, trial {chosen.number} of {name} (score {chosen.value:.4f})")
-    now = max(TRAINING[trained(trial).get("looks", 1)] for trial in trials)
-    if session.settings.training < now:
-        versions = f"({session.settings.training}, now {now})"
+    if session.settings.training != TRAINING:
+        versions = f"({session.settings.training}, now {TRAINING})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, progress=console.advance)
     run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)

@@ -24,8 +24,7 @@ def arguments() -> ArgumentParser:
             "--check",
             nargs="+",
             metavar="IMAGE_OR_DIR",
-            help="pictures, or folders of them, on which ONNX Runtime and torch must agree to 1e-4; default: a few "
-            "drawn ones",
+            help="pictures, or folders of them, on which ONNX Runtime and torch must agree; default: a few drawn ones",
         ),
     )
 

@@ -262,7 +262,7 @@ def test_retraining_refuses_frames_that_changed(
 def test_retraining_says_that_the_scores_are_those_of_another_milair(
     searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("milair.api.TRAINING", {1: 99})
+    monkeypatch.setattr("milair.api.TRAINING", 99)
     assert retrain.main(["--study", "tiny", "--out", str(searched / "other"), *places(searched)]) == 0
     assert "now 99): its scores do not repeat" in capsys.readouterr().out
 

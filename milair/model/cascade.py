@@ -31,13 +31,8 @@ def square(boxes: Tensor, sizes: Tensor, margin: float) -> Tensor:
 
 
 def crops_about(boxes: Tensor, sizes: Tensor, recipe: Recipe) -> Tensor:
-    """What the second look of a recipe sees: crops [n, 4] about boxes [n, 4] of pictures of `sizes` [n, 2] in pixels.
-
-    Sides and corners are whole pixels, or the last digit of a box, which differs from program to program, would change
-    hundreds of a crop's pixels by one."""
-    crops = square(boxes, sizes, recipe.crop_margin)
-    corners, side = (crops[:, :2] * sizes).round(), ((crops[:, 2:] - crops[:, :2]) * sizes).round()
-    return torch.cat([corners / sizes, (corners + side) / sizes], dim=1)
+    """What the second look of a recipe sees: crops [n, 4] about boxes [n, 4] of pictures of `sizes` [n, 2], pixels."""
+    return square(boxes, sizes, recipe.crop_margin)
 
 
 def cut(picture: Image.Image, crop: Sequence[float], side: int) -> Tensor:

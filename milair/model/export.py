@@ -35,6 +35,9 @@ except ImportError as error:
 
 OPSET, IR = 18, 10  # any ONNX Runtime from 1.18 on reads them
 TOLERANCE = 1e-4  # of probabilities, and of boxes as shares of the frame
+# The last digit of a first box, which differs from program to program, changes pixels of a crop by one: torch differs
+# from itself by 8e-4 in another memory layout. Crops of whole pixels would end that, and cost scores.
+OF_TWO_LOOKS = 2e-3
 HALF_TOLERANCE = 0.005  # the same on average, of weights in half precision against those in single precision
 SAMPLES = 8  # drawn frames that a file is checked on where no others are given
 Output = tuple[np.typing.NDArray[np.float32], np.typing.NDArray[np.float32]]
@@ -93,8 +96,10 @@ def write(
     single = smaller = to_onnx(model.eval())
     runtime, halving = by_runtime(single), None
     checked = difference(by_torch(model), runtime, map(opened, pictures))
-    if not checked.within(TOLERANCE):
-        raise MilairError(f"{out}: not written, as ONNX Runtime and torch differ by more than {TOLERANCE}: {checked}")
+    members = [model] if isinstance(model, Detector) else list(model)
+    tolerance = TOLERANCE if all(member.second is None for member in members) else OF_TWO_LOOKS
+    if not checked.within(tolerance):
+        raise MilairError(f"{out}: not written, as ONNX Runtime and torch differ by more than {tolerance:g}: {checked}")
     if half:
         smaller = in_half(single)
         halving = difference(runtime, by_runtime(smaller), map(opened, pictures))

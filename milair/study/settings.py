@@ -21,8 +21,7 @@ from milair.space import Space
 from milair.study import SAMPLE_VIEWS, VIEWS
 from milair.study.limits import checked
 
-# One more when a recipe with its seed comes to other scores; by looks, for what changes the second leaves the first.
-TRAINING = {1: 2, 2: 3}  # 2: boxes begin about the centre; 3: crops are of whole pixels
+TRAINING = 2  # one more when a recipe with its seed comes to other scores; 2: boxes begin about the centre
 SAMPLE = "sample"
 # The sample is there to see milair at work within minutes on two cores: a smaller backbone and picture, short epochs.
 SAMPLE_OVERRIDES = {
@@ -52,7 +51,7 @@ class Settings:
     only: dict[str, list[str]] = field(default_factory=dict)  # choices that the space is narrowed to
     objects: str = OBJECTS[0]  # what becomes of a frame with several objects
     limits: dict[str, float] = field(default_factory=dict)  # of models that may be the best: parameters, ms
-    training: int = 1  # of TRAINING, when it began, for the most looks that its space has
+    training: int = 1  # the TRAINING of the milair that began it
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -157,18 +156,13 @@ def new_settings(
         only=narrowed,
         objects=objects,
         limits=checked(limits or (stored.limits if stored else {})),
-        training=TRAINING[_most("looks", space.baseline.override(fixed), dimensions)],
+        training=TRAINING,
     )
 
 
 def most_views(recipe: Recipe, dimensions: Mapping[str, Any]) -> int:
     """The most views of a picture that an epoch of any trial draws."""
-    return _most("augmentations", recipe, dimensions)
-
-
-def _most(name: str, recipe: Recipe, dimensions: Mapping[str, Any]) -> int:
-    """The largest that a field of any trial is."""
-    domain = dimensions.get(name, {"choices": [getattr(recipe, name)]})
+    domain = dimensions.get("augmentations", {"choices": [recipe.augmentations]})
     return int(max(domain.get("choices") or domain["int"]))
 
 

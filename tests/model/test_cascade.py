@@ -12,7 +12,7 @@ from strategies import share_boxes
 
 from milair import Recipe
 from milair.boxes import Box
-from milair.model.cascade import both, crops_about, cut, cut_about, decide, from_crop, mirrored, square, to_crop
+from milair.model.cascade import both, cut, cut_about, decide, from_crop, mirrored, square, to_crop
 
 sizes = st.tuples(st.integers(40, 300), st.integers(40, 300))
 
@@ -27,15 +27,6 @@ def test_a_crop_is_a_square_of_pixels_about_the_box(box: Box, size: tuple[int, i
     assert ((crop[:2] + crop[2:]) / 2).tolist() == pytest.approx(
         [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], abs=1e-5
     )
-
-
-@given(share_boxes(0.1), sizes)
-def test_what_a_second_look_sees_are_whole_pixels_about_the_box(box: Box, size: tuple[int, int]) -> None:
-    boxes, pixels = torch.tensor([box]), torch.tensor([size]).repeat(1, 2)
-    seen = crops_about(boxes, torch.tensor([size]), Recipe(crop_margin=1.5)) * pixels
-    assert seen.tolist()[0] == pytest.approx(seen.round().tolist()[0], abs=1e-3)
-    exact = square(boxes, torch.tensor([size]), 1.5) * pixels
-    assert (seen - exact).abs().max() <= 1.01
 
 
 def test_a_box_beyond_the_picture_or_without_size_still_has_a_crop_that_meets_the_picture() -> None:

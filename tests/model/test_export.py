@@ -1,4 +1,4 @@
-"""ONNX: Pillow's pixels to the last bit, torch's outputs to 1e-4, and a line for what cannot be written."""
+"""ONNX: Pillow's pixels to the last bit, torch's outputs, and a line for what cannot be written."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def test_onnx_runtime_and_torch_agree_on_frames_of_any_size_and_number(name: str
     frames = [Image.fromarray(noise(number, *size)[0]) for number, size in enumerate(sizes)]
     written = api.export(model, tmp_path / "new" / "model.onnx", check=frames)
     assert written.difference.pictures == 4
-    assert written.difference.within(export.TOLERANCE)
+    tolerance = export.TOLERANCE if name == "one" else export.OF_TWO_LOOKS
+    assert written.difference.within(tolerance)
     assert [path.name for path in written.path.parent.iterdir()] == ["model.onnx"]
     run = onnxruntime.InferenceSession(written.path)
     about = run.get_modelmeta().custom_metadata_map
@@ -115,8 +116,8 @@ def test_onnx_runtime_and_torch_agree_on_frames_of_any_size_and_number(name: str
     pictures = noise(7, 120, 70)
     probabilities, boxes = run.run(None, {"pictures": pictures})
     expected, shares = model.detect([Image.fromarray(picture) for picture in pictures])
-    assert np.allclose(probabilities, expected, atol=1e-4)
-    assert np.allclose(boxes / ([120, 70] * 2), shares.clamp(0, 1), atol=1e-4)
+    assert np.allclose(probabilities, expected, atol=tolerance)
+    assert np.allclose(boxes / ([120, 70] * 2), shares.clamp(0, 1), atol=tolerance)
     proto = onnx.load(written.path)
     assert (proto.ir_version, [(used.domain, used.version) for used in proto.opset_import]) == (10, [("", 18)])
     assert str(Path(export.__file__).parent).encode() not in written.path.read_bytes()

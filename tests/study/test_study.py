@@ -194,7 +194,7 @@ def test_settings_are_json_both_ways_and_refuse_what_differs(tmp_path: Path) -> 
     ):
         with pytest.raises(MilairError, match=rule):
             stored.refuse_difference(settings(tmp_path, stored=stored, **given), "tiny@frames")
-    with pytest.raises(MilairError, match=f"other scores of an incompatible version: 1, now {TRAINING[1]}"):
+    with pytest.raises(MilairError, match=f"other scores of an incompatible version: 1, now {TRAINING}"):
         replace(stored, training=1).refuse_difference(same, "tiny@frames")
     (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.9", "0.8"))
     with pytest.raises(MilairError, match="dimensions: alpha"):
