@@ -38,8 +38,8 @@ def export(
     """Write a model, its preprocessing included, as an ONNX file: `out`, else model.onnx in its folder.
 
     With `half` its weights are in half precision. Torch and ONNX Runtime first predict the pictures of `check` (see
-    `predict`), else a few drawn ones. MilairError, and nothing written, if they differ by more than 1e-4, two looks 2e-3, or if half
-    precision changes them by more than 0.005 on average."""
+    `predict`), else a few drawn ones. MilairError, and nothing written, if they differ by more than 1e-4 (two looks:
+    2e-3), or if half precision changes them by more than 0.005 on average."""
     from milair.model import export
 
     if isinstance(model, str | Path):
