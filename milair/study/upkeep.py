@@ -50,6 +50,8 @@ def rename(study: optuna.Study, new: str) -> None:
     """MilairError if a search runs, or there is a study of that name already."""
     if not new.strip():
         raise UsageError("NEW is empty; a study needs a name")
+    if new == study.study_name:
+        raise MilairError(f"there is a study {new} already")
     with lock.held(study, "renamed"):
         set_name(study, new)
 

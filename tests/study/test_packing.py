@@ -101,7 +101,7 @@ def full(searched: Path, tmp_path: Path) -> Path:
     study.add_trial(create_trial(state=TrialState.PRUNED, value=0.3, constraints={"ms": 0.1}, **values))
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={lock.SEARCH: "dead"}, **values))
     study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"alpha": 0.75}}))
-    (folder / "studies" / "artifacts").mkdir()
+    (folder / "studies" / "artifacts").mkdir(exist_ok=True)
     store = FileSystemArtifactStore(folder / "studies" / "artifacts")
     (folder / "curve.csv").write_text("epoch,score\n1,0.5\n")
     for owner in (study, study.trials[5]):
@@ -128,9 +128,14 @@ def test_all_that_a_study_holds_arrives_but_what_ran_waits(full: Path, tmp_path:
     assert (study.directions, study.metric_names) == (old.directions, ["score"])
     assert (get_note(study), get_note(optuna.trial.Trial(study, study.trials[1]._trial_id))) == ("the study", "a trial")
     assert study.trials[1]._trial_id != old.trials[1]._trial_id
-    artifacts = [file for file in files(new) if "artifacts" in file.parts]
-    assert len(artifacts) == 2
-    assert {(new / file).read_text() for file in artifacts} == {"epoch,score\n1,0.5\n"}
+    there, here = (
+        {path.name: path.read_bytes() for path in (folder / "studies" / "artifacts").iterdir()}
+        for folder in (full, new)
+    )
+    assert there.pop("of-another-study") == b"stays"
+    assert here == there
+    assert list(here.values()).count(b"epoch,score\n1,0.5\n") == 2
+    assert len(here) > 2  # what the search drew
     assert {file.name for file in files(new / "studies" / "spaces")} == {"tiny.py", "heads.py", "widths.py"}
 
 
