@@ -37,6 +37,11 @@ assert_type(model, Detector | Ensemble)
 assert_type(api.predict(model, ["a.png"]), Iterator[Prediction])
 for prediction in model.predict(["a.png"]):
     assert_type(prediction.label, str)
+    assert_type(prediction.probability, float)
+    assert_type(prediction.path, Path | None)
+    left: int = prediction.box[0]
+    right: str = prediction.box[2]  # type: ignore[assignment]
+    print(prediction.name)  # type: ignore[attr-defined]
 result = api.search("heads", data="frames", trials=3, devices="cpu")
 assert_type(result.study, optuna.Study)
 assert_type(result.summary, dict[str, Any])

@@ -12,6 +12,7 @@ from milair.frames.frame import Frame, Split
 
 LINE = "#ff3b30"
 TRAINING, VALIDATION = "#0a84ff", "#ff9f0a"
+TRUE, PREDICTED = "#1f9d55", "#d63a2f"  # boxes
 _TILE = 320, 180  # pixels of a picture on a sheet
 _COLUMNS, _ROWS = 6, 8
 Tile = tuple[Frame, Box, str, str]  # a frame, a box on it in shares, a text at its corner, a colour

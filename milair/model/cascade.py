@@ -30,11 +30,6 @@ def square(boxes: Tensor, sizes: Tensor, margin: float) -> Tensor:
     return torch.cat([centres - half, centres + half], dim=1)
 
 
-def crops_about(boxes: Tensor, sizes: Tensor, recipe: Recipe) -> Tensor:
-    """What the second look of a recipe sees: crops [n, 4] about boxes [n, 4] of pictures of `sizes` [n, 2], pixels."""
-    return square(boxes, sizes, recipe.crop_margin)
-
-
 def cut(picture: Image.Image, crop: Sequence[float], side: int) -> Tensor:
     """uint8 [3, side, side] of what a crop shows of a picture that is upright and RGB."""
     width, height = picture.size
@@ -89,7 +84,7 @@ def mean(outputs: Sequence[Outputs]) -> Outputs:
 
 def cut_about(pictures: Sequence[Image.Image], boxes: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """What the second look of a recipe sees about boxes [n, 4]: float [n, 3, side, side] in 0–1, and crops [n, 4]."""
-    crops = crops_about(boxes, boxes.new_tensor([picture.size for picture in pictures]), recipe)
+    crops = square(boxes, boxes.new_tensor([picture.size for picture in pictures]), recipe.crop_margin)
     shown = [cut(picture, crop, recipe.crop_size) for picture, crop in zip(pictures, crops.tolist(), strict=True)]
     return torch.stack(shown).float() / 255, crops
 

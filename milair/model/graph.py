@@ -67,7 +67,7 @@ class Graph(nn.Module):
             looking = [member for member in again if iteration < member.recipe.iterations]
             for group in grouped(looking, Detector.second_pass):
                 recipe = group[0].recipe
-                crops = cascade.crops_about(boxes, sizes.expand(boxes.shape[0], 2), recipe)
+                crops = cascade.square(boxes, sizes.expand(boxes.shape[0], 2), recipe.crop_margin)
                 features = self._seen(group[0], cut(pictures, crops, recipe.crop_size))
                 outputs += [
                     cascade.read(member.second, features, crops, self.flip)

@@ -14,7 +14,7 @@ from milair.model import backbones, heads
 from milair.recipe import Recipe, describe
 from milair.reporting.evidence import Evidence
 from milair.reporting.page import folded, millions, plain, table, to_html
-from milair.study import duration
+from milair.study import drawing, duration
 from milair.study.kept import curves, outputs
 from milair.study.kept import trained as recipe_json
 from milair.training import chance, plots
@@ -250,12 +250,13 @@ def layers(recipe: Recipe, classes: int) -> str:
 
 def _curves(evidence: Evidence, folder: Path) -> str:
     """Loss, accuracy and IoU of every training that ended, each to be unfolded."""
-    parts = ["## Curves", "The score is that of the lowest validation loss, the dotted line."]
+    parts = ["## Curves", "The score is that of the epoch at the dotted line."]
+    (folder / "curves").mkdir(exist_ok=True)
     for trial in evidence.finished:
         if (trained := curves(trial)) is None:
             continue
         attributes, path = trial.user_attrs, f"curves/trial-{trial.number}.svg"
-        plots.curves(trained, attributes["epoch"], folder / path)
+        (folder / path).write_bytes(drawing.curves(trained, attributes["epoch"]))
         title = f"trial {trial.number}, {trial.state.name.lower()}, {trial.value:.4f}: "
         title += describe(recipe_json(trial), trial.params)
         opened = trial in evidence.trials[evidence.best]

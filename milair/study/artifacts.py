@@ -11,11 +11,12 @@ from uuid import UUID, uuid4, uuid5
 
 import optuna
 from optuna.artifacts import ArtifactMeta
+from optuna.storages import RDBStorage
 
 from milair.study import storage
 
 PREFIX = "artifacts:"  # of the system attributes by which Optuna and its dashboard find files
-_TOKEN = "milair:artifacts"  # of a study: what its files are named after, whatever the study is called
+TOKEN = "milair:artifacts"  # of a study: what its files are named after, whatever the study is called
 
 
 def folder(studies: Path) -> Path:
@@ -33,17 +34,28 @@ def keep(place: Path, trial: optuna.Trial, name: str, mimetype: str, content: by
 
 
 def remove(place: Path, study: optuna.Study) -> None:
-    """Delete the files of a study and of all of its trials; who calls holds the study."""
-    attributes = [storage.of(study).get_study_system_attrs(study._study_id)]
-    attributes += [trial.system_attrs for trial in study.get_trials(deepcopy=False)]
-    for name in (name for each in attributes for name in each if name.startswith(PREFIX)):
-        (place / str(UUID(name.removeprefix(PREFIX)))).unlink(missing_ok=True)
+    """Delete the files of a study and of all of its trials; who calls holds the study.
+
+    What another study of the database has as well, such as one that was unpacked beside it, stays."""
+    base = storage.of(study)
+    others = set[str]().union(
+        *(_names(base, o._study_id) for o in base.get_all_studies() if o._study_id != study._study_id)
+    )
+    for name in _names(base, study._study_id) - others:
+        (place / str(UUID(name))).unlink(missing_ok=True)
+
+
+def _names(base: RDBStorage, study: int) -> set[str]:
+    """The files of a study, by its id."""
+    attributes = [base.get_study_system_attrs(study)]
+    attributes += [trial.system_attrs for trial in base.get_all_trials(study, deepcopy=False)]
+    return {name.removeprefix(PREFIX) for each in attributes for name in each if name.startswith(PREFIX)}
 
 
 def _token(study: optuna.Study) -> UUID:
     base = storage.of(study)
-    token = base.get_study_system_attrs(study._study_id).get(_TOKEN)
+    token = base.get_study_system_attrs(study._study_id).get(TOKEN)
     if token is None:
         token = str(uuid4())
-        base.set_study_system_attr(study._study_id, _TOKEN, token)
+        base.set_study_system_attr(study._study_id, TOKEN, token)
     return UUID(token)

@@ -1,4 +1,5 @@
-"""Small pictures of a trial, by Pillow or as text, for a search has neither matplotlib nor torch in its process."""
+"""Small pictures of a trial, for dashboards and reports: by Pillow or as text, as a search has neither matplotlib nor
+torch in its process."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from milair.boxes import Box, to_pixels
-from milair.frames.drawing import TRAINING, VALIDATION
+from milair.frames.drawing import PREDICTED, TRAINING, TRUE, VALIDATION
 from milair.frames.frame import Frame
 from milair.frames.pictures import open_rgb
 from milair.study.kept import Curves
@@ -17,7 +18,6 @@ from milair.study.kept import Curves
 SHEET = 60_000  # bytes that a sheet takes at most
 POINTS = 200  # of a curve that are drawn, at most
 _TILE, _COLUMNS, _TEXT = (256, 160), 3, 16  # pixels
-_TRUE, _PREDICTED = "#1f9d55", "#d63a2f"
 _PANEL, _HEIGHT, _LEFT, _TOP = 230, 170, 40, 30  # of curves, in pixels
 
 
@@ -30,7 +30,7 @@ def sheet(frames: Sequence[tuple[Frame, Box, str]]) -> bytes:
     for number, (frame, box, text) in enumerate(frames):
         picture = _small(frame.path).copy()
         pen = ImageDraw.Draw(picture)
-        for corners, colour in ((frame.box, _TRUE), (box, _PREDICTED)):
+        for corners, colour in ((frame.box, TRUE), (box, PREDICTED)):
             left, top, right, bottom = to_pixels(corners, *picture.size)
             pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=2)
         left, top = number % _COLUMNS * _TILE[0], number // _COLUMNS * height

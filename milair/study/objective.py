@@ -17,9 +17,9 @@ from optuna.trial import BaseTrial
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.study import kept
-from milair.study.arms import ARM, FOLDS, arm_of, configuration
+from milair.study.arms import ARM, CONFIRMS, FOLDS, arm_of, configuration
 from milair.study.limits import constraints, shown, within
-from milair.study.pruners import step
+from milair.study.pruners import first_only, step
 from milair.study.results import finite
 from milair.study.session import Session
 from milair.training.folds import Folds
@@ -114,6 +114,11 @@ class Objective:
         if recipe != asked and "note" not in trial.user_attrs:
             trial.set_user_attr("note", f"drawn again: seed {recipe.seed}")
         return recipe
+
+    def folds(self, trial: optuna.Trial, recipe: Recipe) -> int:
+        """In how many folds a trial is trained, if nothing prunes it."""
+        whole = trial.user_attrs.get(PINNED) or CONFIRMS in trial.user_attrs or not first_only(trial.study.pruner)
+        return len(self.session.splits(recipe.seed)) if whole else 1
 
     def _opened(self, trial: BaseTrial, recipe: Recipe, opened: Opened) -> None:
         self._refuse_other_weights(trial, recipe, opened.weights)

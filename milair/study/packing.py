@@ -22,10 +22,10 @@ from milair import space as spaces_
 from milair.errors import MilairError, OutsideError, first_line, what_failed
 from milair.features import QUOTA
 from milair.study import archive, lock, results, storage, upkeep
+from milair.study.artifacts import PREFIX, TOKEN
 from milair.study.session import LABELS
 from milair.study.sources import sources
 
-_ARTIFACT = "artifacts:"  # attributes in which Optuna keeps what is known of an artifact, by its id
 _OF_TRIAL = re.compile(r"(dashboard:(?:artifacts:)?)(\d+)(:.*)", re.DOTALL)  # study attributes about a trial, by its id
 _ARRIVING = " (being unpacked)"
 
@@ -60,7 +60,7 @@ def pack(study: optuna.Study, file: Path, spaces: Path, artifacts: Path, bank: P
                 {
                     "directions": [direction.name for direction in study.directions],
                     "user_attrs": {name: v for name, v in study.user_attrs.items() if name != lock.SEARCH},
-                    "system_attrs": {_renamed(name, numbers): value for name, value in system.items()},
+                    "system_attrs": {_renamed(name, numbers): v for name, v in system.items() if name != TOKEN},
                     "trials": [_to_json(trial) for trial in trials],
                 },
             )
@@ -75,7 +75,7 @@ def pack(study: optuna.Study, file: Path, spaces: Path, artifacts: Path, bank: P
 
 
 def _artifacts(*attributes: Mapping[str, Any]) -> list[str]:
-    names = [name.removeprefix(_ARTIFACT) for attrs in attributes for name in attrs if name.startswith(_ARTIFACT)]
+    names = [name.removeprefix(PREFIX) for attrs in attributes for name in attrs if name.startswith(PREFIX)]
     return [name for name in dict.fromkeys(names) if re.fullmatch(r"[\w-]+", name)]
 
 

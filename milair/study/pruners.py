@@ -53,9 +53,14 @@ def step(recipe: Recipe, epochs: int) -> int:
     return done // RUNG * RUNG
 
 
+def first_only(pruner: BasePruner) -> bool:
+    """Whether trials end with their first fold."""
+    return isinstance(pruner, ByFolds) and pruner.first_only
+
+
 def confirmations(pruner: BasePruner, trials: int) -> int:
     """How many of so many trials are worth their other folds, by default."""
-    return max(trials // 10, 1) if getattr(pruner, "first_only", False) else 0
+    return max(trials // 10, 1) if first_only(pruner) else 0
 
 
 class ByFolds(BasePruner):

@@ -17,6 +17,7 @@ from milair.study.arms import CONFIRMS
 from milair.study.limits import constraints
 from milair.study.lock import SEARCH, Hold
 from milair.study.objective import PINNED, REFERENCE
+from milair.study.pruners import first_only
 from milair.study.results import finished, recipe_of, stored_settings
 from milair.study.samplers import Parameters
 from milair.study.session import Session
@@ -59,7 +60,7 @@ def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
     for parameters in first(space, lacking):
         if parameters not in known:
-            pinned = bool(space.first) or not getattr(study.pruner, "first_only", False)
+            pinned = bool(space.first) or not first_only(study.pruner)
             study.enqueue_trial(parameters, user_attrs={PINNED: pinned, "note": "first" if space.first else "baseline"})
 
 

@@ -14,13 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from milair.errors import MilairError, OutsideError, what_failed
-from milair.recipe import Recipe
 from milair.study import storage
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
 from milair.study.dashboard import Board
 from milair.study.lock import SEARCH, Hold
-from milair.study.objective import PINNED, REFERENCE, Objective, Steps
+from milair.study.objective import REFERENCE, Objective, Steps
 from milair.study.queue import queue_again
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
@@ -235,6 +234,7 @@ class Search:
             raise OutsideError(what_failed(outcome)) from outcome
         if self.board is not None:
             self.board.trial(trial, state, what_failed(outcome) if isinstance(outcome, Exception) else "")
+            self.hold.check()  # once more: pictures take their time
         self.hold.study.tell(trial, value, state)
         self._told(trial, worker)
 
@@ -260,19 +260,13 @@ class Search:
     def _show(self, name: str, hand: Hand, news: News | Ended) -> None:
         if isinstance(news, Epoch):
             recipe = hand.training.recipe
-            total = recipe.all_epochs * self._folds(hand.trial, recipe)
+            total = recipe.all_epochs * self.objective.folds(hand.trial, recipe)
             self.listener.advance(f"trial {hand.trial.number}", hand.epochs + news.number, total, news.score, name)
         elif isinstance(news, Opened):
             computed = f"{news.computed} computed now" if news.computed else "all on disk, none computed"
             bank = f"bank     {news.views} views of {news.pictures} pictures"
             size = f"{news.megabytes:.0f} MB in {news.folder}"
             self.listener.note(f"{bank}, {computed} ({size})", f"{bank} {size}")
-
-    def _folds(self, trial: optuna.Trial, recipe: Recipe) -> int:
-        """In how many folds a trial is trained, if nothing prunes it."""
-        attributes, first = trial.user_attrs, getattr(self.hold.study.pruner, "first_only", False)
-        goes_on = not first or attributes.get(PINNED) or CONFIRMS in attributes
-        return len(self.objective.session.splits(recipe.seed)) if goes_on else 1
 
     def _give_back(self) -> None:
         """Let trials in hand wait as they were; what fails here is done by the next search's start."""

@@ -1,4 +1,4 @@
-"""Pictures of a report: the curves of a training, a search's progress, predicted boxes on frames."""
+"""Pictures of a report: a search's progress, predicted boxes on frames."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from PIL import ImageDraw, ImageOps
 
 from milair.boxes import Box, to_pixels
-from milair.frames.drawing import TRAINING, VALIDATION
+from milair.frames.drawing import PREDICTED, TRAINING, TRUE, VALIDATION
 from milair.frames.frame import Frame
 from milair.frames.pictures import open_rgb
 
-_TRUE, _PREDICTED = "#1f9d55", "#d63a2f"
 _FRAME = 640, 360  # pixels
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # texts stay texts
@@ -23,21 +22,6 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-
-
-def curves(trained: Mapping[str, Mapping[str, Sequence[float | None]]], best: int, path: Path) -> None:
-    """Write loss, accuracy and IoU of a training, epoch by epoch, as SVG; `best` is the epoch that its score is of."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 2.6), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "iou"), strict=True):
-            for part, colour, label in (("train", TRAINING, "training"), ("val", VALIDATION, "validation")):
-                values = [float("nan") if value is None else value for value in trained[part][name]]
-                axes.plot(range(1, len(values) + 1), values, color=colour, label=label)
-            axes.axvline(best, color="#888888", linestyle=":", linewidth=1)
-            axes.set_ylim(**({} if name == "loss" else {"bottom": 0, "top": 1.02}))
-            _label(axes, name.replace("iou", "IoU"), "epoch")
-        figure.axes[0].legend(frameon=False)
-        _save(figure, path)
 
 
 def progress(searches: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
@@ -67,7 +51,7 @@ def prediction(frame: Frame, box: Box, path: Path) -> None:
     """Write a frame with its true box in green and the predicted one, in shares, in red, as JPEG."""
     picture = ImageOps.contain(open_rgb(frame.path, _FRAME), _FRAME)
     pen = ImageDraw.Draw(picture)
-    for corners, colour in ((frame.box, _TRUE), (box, _PREDICTED)):
+    for corners, colour in ((frame.box, TRUE), (box, PREDICTED)):
         pen.rectangle(to_pixels(corners, *picture.size), outline=colour, width=3)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, quality=80)

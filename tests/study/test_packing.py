@@ -17,7 +17,7 @@ from optuna_dashboard import get_note, save_note
 
 from milair import studies
 from milair.errors import MilairError
-from milair.study import lock, packing, storage, upkeep
+from milair.study import artifacts, lock, packing, storage, upkeep
 from milair.study.kept import trained
 from milair.study.sources import sources
 
@@ -137,6 +137,24 @@ def test_all_that_a_study_holds_arrives_but_what_ran_waits(full: Path, tmp_path:
     assert list(here.values()).count(b"epoch,score\n1,0.5\n") == 2
     assert len(here) > 2  # what the search drew
     assert {file.name for file in files(new / "studies" / "spaces")} == {"tiny.py", "heads.py", "widths.py"}
+
+
+def test_a_copy_beside_its_original_has_files_of_its_own_and_leaves_those_they_share(
+    searched: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(searched, tmp_path / "both")
+    assert pack(folder, tmp_path / "study.zip") == 0
+    assert run(folder, "unpack", str(tmp_path / "study.zip"), "--name", "twin") == 0
+    place = folder / "studies" / "artifacts"
+    shared = {path.name for path in place.iterdir()}
+    old, twin = (optuna.load_study(study_name=name, storage=database(folder)) for name in (NAME, "twin"))
+    for study in (old, twin):
+        artifacts.keep(place, study.ask(), "frames.jpeg", "image/jpeg", study.study_name.encode())
+    assert len({path.name for path in place.iterdir()} - shared) == 2
+    assert run(folder, "delete", "twin", "--yes") == 0
+    assert {path.name for path in place.iterdir()} > shared
+    assert run(folder, "delete", NAME, "--yes") == 0
+    assert list(place.iterdir()) == []
 
 
 def test_what_arrives_goes_on_as_if_nothing_had_happened(
