@@ -1,7 +1,7 @@
 """What a search writes for people who look at its study in optuna-dashboard: notes, pictures, tables, figures.
 
 A trial's are written before it is told, after which nothing can be added: a note, a sheet of validation frames of at
-most 60 kB, its curves and two tables of at most `ROWS` rows, together some 100 kB. The study's are renewed now and
+most 60 kB, its curves and two tables of at most `ROWS` rows, together some 60 kB. The study's are renewed now and
 then, so that they take two percent of a search at most.
 """
 
