@@ -20,7 +20,7 @@ lint: .venv/installed-dev
 	.venv/bin/mypy
 
 bench: .venv/installed
-	$(RUN) benchmarks/epoch.py $(ARGS)
+	$(RUN) benchmarks/run.py $(ARGS)
 
 docs: .venv/installed-dev
 	.venv/bin/zensical build --strict

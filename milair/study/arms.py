@@ -56,7 +56,7 @@ def begun(trials: Iterable[FrozenTrial]) -> list[Arm]:
     """Of trials by folds that have had some of them and were not trained on in all: the best mean first.
 
     An arm that was to be confirmed, and was worse than the best, is not among them."""
-    of = [trial for trial in trials if kept.recipe(trial)]
+    of = list(trials)
     done = {configuration(trial) for trial in of if trial.state == TrialState.COMPLETE or CONFIRMS in trial.user_attrs}
     arms = _grouped(trial for trial in of if is_begun(trial))
     return sorted((arm for arm in arms if arm.configuration not in done), key=lambda arm: -arm.score)
@@ -78,13 +78,15 @@ def as_complete(trial: FrozenTrial) -> FrozenTrial:
 
 
 def _complete(trials: Iterable[FrozenTrial]) -> list[Arm]:
-    return _grouped(t for t in trials if t.state == TrialState.COMPLETE and kept.recipe(t))
+    return _grouped(trial for trial in trials if trial.state == TrialState.COMPLETE)
 
 
 def _grouped(trials: Iterable[FrozenTrial]) -> list[Arm]:
+    """Those that milair trained."""
     groups: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
         groups.setdefault(configuration(trial), []).append(trial)
+    groups.pop("", None)
     return [Arm(configuration, trials) for configuration, trials in groups.items()]
 
 
@@ -110,9 +112,13 @@ def scores(trial: FrozenTrial, truth: Truth) -> Numbers:
 
 
 def configuration(trial: FrozenTrial) -> str:
-    """Which arm a trial is of. It is kept with a trial, for all are asked at every draw; older ones kept none."""
+    """Which arm a trial is of; "" if it has no recipe. It is kept with a trial, for all are asked at every draw; older
+    ones kept none."""
     known: str | None = trial.user_attrs.get(ARM)
-    return known or arm_of(Recipe.from_json(kept.trained(trial)))
+    if known is None:
+        recipe = kept.recipe(trial)
+        known = arm_of(Recipe.from_json(recipe)) if recipe else ""
+    return known
 
 
 def arm_of(recipe: Recipe) -> str:

@@ -106,8 +106,9 @@ class Objective:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
         reference = trial.user_attrs.get(REFERENCE)
         asked = self.session.recipe(Recipe.from_json(reference) if reference else self.session.space(trial))
-        mine, others = arm_of(asked), [other for other in _others(trial) if kept.recipe(other)]
-        used = {kept.trained(other).get("seed", _SEED) for other in others if configuration(other) == mine}
+        mine = arm_of(asked)
+        same = (kept.recipe(other) for other in _others(trial) if configuration(other) == mine)
+        used = {trained.get("seed", _SEED) for trained in same if trained}
         recipe = replace(asked, seed=next(seed for seed in count(asked.seed) if seed not in used))
         kept.keep(trial, recipe=recipe.to_json())
         trial.set_user_attr(ARM, mine)
@@ -200,9 +201,10 @@ class Objective:
     def _refuse_other_weights(trial: BaseTrial, recipe: Recipe, weights: str) -> None:
         """MilairError if another trial used other weights for the same backbone: their scores cannot be compared."""
         for other in _others(trial):
+            if other.user_attrs.get("weights", weights) == weights:
+                continue
             theirs = kept.recipe(other) or {}
-            same = all(theirs.get(name) == getattr(recipe, name) for name in ("backbone", "weights"))
-            if same and other.user_attrs.get("weights", weights) != weights:
+            if all(theirs.get(name) == getattr(recipe, name) for name in ("backbone", "weights")):
                 raise MilairError(
                     f"the weights of {recipe.backbone} are not those of trial {other.number} "
                     f"({weights}, then {other.user_attrs['weights']}); --name NAME starts another study"
@@ -212,8 +214,8 @@ class Objective:
 def _others(trial: BaseTrial) -> list[optuna.trial.FrozenTrial]:
     """The other trials of the study; none where there is no study, as under FixedTrial."""
     study = getattr(trial, "study", None)
-    trials = [] if study is None else study.get_trials(deepcopy=False)
-    return [other for other in trials if other.number != trial.number]
+    trials = [] if study is None else list(study.get_trials(deepcopy=False))
+    return trials[: trial.number] + trials[trial.number + 1 :]
 
 
 def _reported(trial: BaseTrial) -> list[int]:
