@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN := .venv/bin/python
 
-.PHONY: search test test-faults lint bench docs clean
+.PHONY: search test test-faults test-gpu lint bench bench-gpu docs clean
 
 search: .venv/installed
 	$(RUN) -m milair.search --study dense $(ARGS)
@@ -14,6 +14,9 @@ test: .venv/installed-dev
 test-faults: .venv/installed-dev
 	$(RUN) -m pytest -m faults $(ARGS)
 
+test-gpu: .venv/installed-dev
+	$(RUN) -m pytest tests/test_gpu.py tests/features/test_bank.py -rs $(ARGS)
+
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -21,6 +24,9 @@ lint: .venv/installed-dev
 
 bench: .venv/installed
 	$(RUN) benchmarks/run.py $(ARGS)
+
+bench-gpu: .venv/installed
+	$(RUN) benchmarks/run.py trial --device cuda:0 $(ARGS)
 
 docs: .venv/installed-dev
 	.venv/bin/zensical build --strict

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import torch
+
 Run = Callable[[], object]
 
 
@@ -48,6 +50,8 @@ class Line:
 def seconds(run: Run) -> float:
     start = perf_counter()
     run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return perf_counter() - start
 
 
@@ -72,5 +76,7 @@ def hardware() -> str:
             line.split(":", 1)[1] for line in information.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0].strip() if names else model
+    if torch.cuda.is_available():
+        model = f"{model}, {torch.cuda.get_device_name()}"
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "optuna"))
     return f"{os.cpu_count()} cores of {model}; Python {platform.python_version()}, {versions}"

@@ -28,10 +28,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="trial, commands, growth, searches; default: all")
     parser.add_argument("--data", default=SAMPLE)
     parser.add_argument("--weights", default="random")
+    parser.add_argument("--device", default="cpu", help="of trial; default: cpu")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     measures: dict[str, Callable[[], Iterator[Line]]] = {
-        "trial": lambda: trial.lines(read_frames(options.data), options.weights, options.turns),
+        "trial": lambda: trial.lines(read_frames(options.data), options.weights, options.turns, options.device),
         "commands": lambda: commands.lines(options.data, options.weights, options.turns),
         "growth": growth.lines,
         "searches": lambda: searches.lines(options.data, options.weights, options.turns),

@@ -87,7 +87,7 @@ def in_a_loop(trials: Trials, parts: Split, view: float) -> float:
 def lines(data: str, weights: str, n: int = 3) -> Iterator[Line]:
     recipe, frames = trial.recipe_for(weights), read_frames(data)
     with TemporaryDirectory() as folder:
-        parts, bank = trial.opened(recipe, frames, weights, folder, views=recipe.augmentations)
+        parts, bank = trial.opened(recipe, frames, weights, folder, "cpu", views=recipe.augmentations)
         loops = trial.loops(recipe, parts, bank, weights)
         views = len(parts.train) * recipe.augmentations + len(parts.val)
         costs = [seconds(loop.epoch) / views for loop in loops]

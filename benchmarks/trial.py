@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from milair.features.bank import Bank, open_bank
 from milair.features.views import Views, apply, view
-from milair.frames.frame import Frame, Split
-from milair.frames.read import Frames
+from milair.frames.frame import Frame, Frames, Split
 from milair.frames.split import split
 from milair.model import backbones, zoo
 from milair.model.heads import Heads
@@ -30,7 +29,6 @@ from milair.training import losses
 from milair.training.outputs import evaluate
 from milair.training.train import learn, train
 
-CPU = torch.device("cpu")
 EPOCHS = 25  # of a trial
 MATRIX = 2048  # sides of the matrices whose product tells the machine's rate
 
@@ -80,8 +78,13 @@ class Loop:
     inference: bool = False
     fused: bool = False
 
+    @property
+    def device(self) -> torch.device:
+        return self.bank.train.rows.device
+
     def __post_init__(self) -> None:
-        self.heads = Heads(self.recipe, self.bank.shape, len(self.bank.classes))
+        self.heads = Heads(self.recipe, self.bank.shape, len(self.bank.classes)).to(self.device)
+        self.backbone.to(self.device)
         self.optimizer = torch.optim.Adam(
             self.heads.parameters(),
             lr=self.recipe.learning_rate,
@@ -91,7 +94,7 @@ class Loop:
         self.preprocessing = Preprocessing(self.recipe.size, self.bank.mean, self.bank.std)
 
     def features(self, pictures: Tensor) -> Tensor:
-        normal = self.preprocessing.normalise(pictures)
+        normal = self.preprocessing.normalise(pictures.to(self.device))
         if self.inference:
             normal = normal.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(self.inference):
@@ -105,7 +108,8 @@ class Loop:
         for pictures, labels, boxes in DataLoader(self.pictures, size, shuffle=True, num_workers=self.workers):
             logits, predicted = self.heads(self.features(pictures))
             self.optimizer.zero_grad()
-            torch.autograd.backward(losses.weighted(self.recipe, logits, predicted, labels, boxes))
+            loss = losses.weighted(self.recipe, logits, predicted, labels.to(self.device), boxes.to(self.device))
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self.heads.parameters(), 1.0)
             self.optimizer.step()
         self.heads.eval()
@@ -116,17 +120,19 @@ class Loop:
 
 def best_at_once(backbone: nn.Module, size: tuple[int, int]) -> int:
     """How many pictures in one pass are quickest."""
-    width, height = size
+    (width, height), device = size, next(backbone.parameters()).device
 
     def each(count: int) -> float:
-        pictures = torch.rand(count, 3, height, width).contiguous(memory_format=torch.channels_last)
+        pictures = torch.rand(count, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             return min(seconds(lambda: backbone(pictures)) for _ in range(3)) / count
 
     return min((1, 2, 4, 8, 16, 32), key=each)
 
 
-def opened(recipe: Recipe, frames: Frames, source: str, folder: str, views: int = 12) -> tuple[Split, Bank]:
+def opened(
+    recipe: Recipe, frames: Frames, source: str, folder: str, device: str, views: int = 12
+) -> tuple[Split, Bank]:
     parts = split(frames.labelled)
     bank = open_bank(
         *(recipe, parts, frames.classes),
@@ -134,7 +140,7 @@ def opened(recipe: Recipe, frames: Frames, source: str, folder: str, views: int 
         views=views,
         source=source,
         folder=Path(folder),
-        device=CPU,
+        device=torch.device(device),
     )
     return parts, bank
 
@@ -143,7 +149,8 @@ def loops(recipe: Recipe, parts: Split, bank: Bank, source: str) -> tuple[Loop, 
     """As people write it, and the best without a bank."""
     state = None if recipe.weights == "random" else zoo.load_state(recipe.backbone, source)
     people = Loop(recipe, bank, backbones.build(recipe.feature_map, state), *_sets(Pictures, parts, bank, recipe))
-    fast = backbones.build(recipe.feature_map, state).to(memory_format=torch.channels_last)
+    fast = backbones.build(recipe.feature_map, state).to(bank.train.rows.device)
+    fast = fast.to(memory_format=torch.channels_last)
     best = Loop(
         *(recipe, bank, fast, *_sets(Decoded, parts, bank, recipe)),
         workers=0,  # what a worker sends through a pipe costs more than the view
@@ -160,15 +167,15 @@ def recipe_for(source: str) -> Recipe:
     return Recipe(weights="random" if source == "random" else "pretrained", epochs=EPOCHS, patience=EPOCHS)
 
 
-def lines(frames: Frames, source: str, n: int = 3) -> Iterator[Line]:
+def lines(frames: Frames, source: str, n: int = 3, device: str = "cpu") -> Iterator[Line]:
     recipe = recipe_for(source)
     with TemporaryDirectory() as folder:
-        building = seconds(lambda: opened(recipe, frames, source, folder))
-        parts, bank = opened(recipe, frames, source, folder)
+        building = seconds(lambda: opened(recipe, frames, source, folder, device))
+        parts, bank = opened(recipe, frames, source, folder, device)
         people, best = loops(recipe, parts, bank, source)
 
         def trial() -> None:
-            for _ in train(recipe, opened(recipe, frames, source, folder)[1], CPU):
+            for _ in train(recipe, opened(recipe, frames, source, folder, device)[1], torch.device(device)):
                 pass
 
         warm, written, without = [], [], []
@@ -203,35 +210,38 @@ def _limits(recipe: Recipe, parts: Split, bank: Bank, n: int) -> Iterator[Line]:
             extract(torch.stack([kind.show(frame, number) for number, frame in some[first : first + 32]]))
 
     at_once = best_at_once(extract.backbone, recipe.size)
-    width, height = recipe.size
-    pictures = torch.rand(at_once, 3, height, width).contiguous(memory_format=torch.channels_last)
+    (width, height), device = recipe.size, extract.device
+    pictures = torch.rand(at_once, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
 
     def passes() -> None:
         with torch.inference_mode():
             for _ in range(len(some) // at_once):
                 extract.backbone(pictures)
 
-    yield Line("the backbone's bare pass of 64 views", "their extraction", *reversed(turns(extraction, passes, n)))
+    ours, bare = turns(extraction, passes, n)
+    yield Line("the backbone's bare pass of 64 views", "their extraction", bare, ours)
 
-    heads = Heads(recipe, bank.shape, len(bank.classes))
+    heads, trained = (Heads(recipe, bank.shape, len(bank.classes)).to(device) for _ in range(2))
     optimizer = torch.optim.Adam(heads.parameters(), lr=recipe.learning_rate, fused=True)
     count = len(parts.train) * recipe.augmentations
     features = bank.train.rows[: recipe.batch_size].clone()
     labels, boxes = torch.zeros(recipe.batch_size, dtype=torch.int64), torch.rand(recipe.batch_size, 4)
-    epochs = learn(replace(recipe, epochs=1000), Heads(recipe, bank.shape, len(bank.classes)), bank.train, CPU)
+    labels, boxes = labels.to(device), boxes.to(device)
+    epochs = learn(replace(recipe, epochs=1000), trained, bank.train, device)
 
     def steps() -> None:
         heads.train()
         for _ in range(count // recipe.batch_size):
             optimizer.zero_grad()
-            torch.autograd.backward(losses.weighted(recipe, *heads(features), labels, boxes))
+            logits, predicted = heads(features)
+            torch.autograd.backward(losses.weighted(recipe, logits, predicted, labels, boxes))
             nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
             optimizer.step()
 
     ours, bare = turns(lambda: next(epochs), steps, n)
     yield Line("bare steps on one batch in memory", "an epoch's steps", bare, ours)
     validation = [seconds(lambda: evaluate(heads, bank.val)) for _ in range(n)]
-    left, right = torch.randn(2, MATRIX, MATRIX)
+    left, right = torch.randn(2, MATRIX, MATRIX, device=device)
     rate = 2 * MATRIX**3 / min(seconds(lambda: left @ right) for _ in range(10))
     least = _multiplications(recipe, bank) * count / rate
     yield Line("an epoch's arithmetic at the rate of a matrix product", "an epoch's steps", [least], ours)
