@@ -1,0 +1,77 @@
+"""The benchmarks do the same work on both sides, and say what they measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import run
+import searches
+import torch
+import trial
+from lines import Line, table, turns
+
+from milair import space
+from milair.frames import sample
+from milair.frames.frame import Frames
+from milair.recipe import LinearHead, Recipe
+from milair.study.session import cache_folder, read_frames
+
+RECIPE = replace(
+    Recipe(),
+    backbone="squeezenet1_1",
+    weights="random",
+    image_size="64x48",
+    augmentations=2,
+    cls_head=LinearHead("4"),
+    reg_head=LinearHead("4"),
+)
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    return read_frames(str(sample.write(cache_folder() / "tiny", labelled=24, unlabelled=2)))
+
+
+def test_loops_see_what_the_bank_holds(frames: Frames, tmp_path: Path) -> None:
+    parts, bank = trial.opened(RECIPE, frames, "random", str(tmp_path), "cpu", views=2)
+    for loop in trial.loops(RECIPE, parts, bank, "random"):
+        for index in (0, len(parts.train) + 3):  # the first view of one picture, the second of another
+            picture, label, box = loop.pictures[index]
+            view, number = 1 + index // len(parts.train), index % len(parts.train)
+            row = bank.train.rows[bank.train.index[view, number]]
+            assert torch.allclose(loop.features(picture[None])[0], row, atol=1e-4)
+            assert label == bank.train.labels[number]
+            assert box.tolist() == pytest.approx(list(parts.train[number].box))
+        before = [weight.clone() for weight in loop.heads.parameters()]
+        loop.epoch()
+        assert any(not torch.equal(*pair) for pair in zip(before, loop.heads.parameters(), strict=True))
+
+
+def test_a_search_from_nothing_knows_no_good_recipe(tmp_path: Path) -> None:
+    shown = space.load("beyond", searches.without_first(tmp_path / "0", 0))
+    other = space.load("beyond", searches.without_first(tmp_path / "1", 1))
+    published = space.load("beyond", Path("search_spaces"))
+    assert not shown.references
+    assert len({repr(chosen.baseline) for chosen in (shown, other, published)}) == 3
+    assert shown.dimensions() == published.dimensions()
+
+
+def test_a_table_says_medians_ratios_and_their_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line("this", "that", [1.0, 2.0, 3.0], [8.0])
+    assert "| this | that | 2 s (1 to 3) | 8 s | 4.00 | 3 and 1 |  |" in table([line])
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results.md")
+    for name in ("trial", "growth", "trial"):
+        run.write(name, [line], "sample")
+    assert [part.split("\n")[0] for part in (tmp_path / "results.md").read_text().split("\n## ")[1:]] == [
+        "growth",
+        "trial",
+    ]
+
+
+def test_both_are_timed_in_turns() -> None:
+    order: list[str] = []
+    ours, theirs = turns(lambda: order.append("ours"), lambda: order.append("theirs"), 2)
+    assert order == ["ours", "theirs"] * 3
+    assert len(ours) == len(theirs) == 2
