@@ -1,5 +1,6 @@
 """What a command shows while it runs: a line per trial, and in a terminal a live one per worker."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from rich.table import Column, Table
 
 from milair.recipe import describe
 from milair.study import duration, kept
-from milair.study.arms import CONFIRMS, is_begun, state_name
+from milair.study.arms import CONFIRMS, FOLDS, is_begun, state_name
 from milair.study.limits import within
 from milair.study.results import FINISHED
 
@@ -39,6 +40,9 @@ class Progress:
         self.live: progress.Progress | None = None
         self.tasks: dict[str, progress.TaskID] = {}  # by worker
         self.spoke: dict[str, float] = {}  # when a line last said so, by what it says
+        self.paces: dict[
+            str, tuple[float, int]
+        ] = {}  # when its first steps were told of, and how many, by what it says
         self.noted: set[str] = set()
         self.search((), 0, ())  # none yet
 
@@ -69,10 +73,13 @@ class Progress:
         self.live = None
         self.tasks.clear()
 
-    def search(self, finished: Sequence[FrozenTrial], goal: int, workers: Sequence[str]) -> None:
-        """A search begins, with these trials finished already."""
-        self.goal, self.workers, self.started = goal, workers, monotonic()
-        self.before = self.finished = len(finished)  # trials at the start, and now
+    def search(
+        self, finished: Sequence[FrozenTrial], ahead: int, workers: Sequence[str], deadline: float = math.inf
+    ) -> None:
+        """A search begins, with these trials finished already, and so many trainings `ahead`: of trials to be drawn,
+        and of each fold of those that are to be confirmed. None begins after the `deadline` of time.monotonic."""
+        self.ahead, self.workers, self.started, self.deadline = ahead, workers, monotonic(), deadline
+        self.ended = 0  # of these trainings
         self.best: float | None = None
         self.begun: float | None = None  # the best of those that had one fold only
         for trial in finished:
@@ -82,7 +89,9 @@ class Progress:
         """A trial ended: its line stands above what is live of other workers."""
         if self.live is not None and worker in self.tasks:
             self.live.update(self.tasks[worker], visible=False)
-        self.finished += trial.state in FINISHED and CONFIRMS not in trial.user_attrs
+        if trial.state in FINISHED:
+            trainings = trial.user_attrs.get(FOLDS, 1) if CONFIRMS in trial.user_attrs else 1
+            self.ended, self.ahead = self.ended + trainings, max(0, self.ahead - trainings)
         self._rank(trial)
         attributes = trial.user_attrs
         remarks = [
@@ -106,23 +115,36 @@ class Progress:
         )
 
     def left(self) -> str:
-        """Time until the goal at the pace so far."""
-        new = self.finished - self.before
-        return duration((monotonic() - self.started) / new * (self.goal - self.finished)) if new else "?"
+        """Time until the end at the pace so far; less if one stands out before all are confirmed that may be."""
+        now = monotonic()
+        at_this_pace = (now - self.started) / self.ended * self.ahead if self.ended else math.inf
+        seconds = min(at_this_pace, max(0.0, self.deadline - now))
+        return duration(seconds) if math.isfinite(seconds) else "?"
 
     def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
         """`done` of `total` steps of something are done, by one of the workers."""
-        remarks = [] if score is None else [f"score {score:.4f}"]
-        if remarks and self._best is not None:
-            remarks.append(f"best {self._best:.4f}")
-        if remarks and self.goal:
-            remarks.append(f"{self.left()} left")
         label = f"{worker} {what}" if len(self.workers) > 1 else what
+        remarks = [] if score is None else [f"score {score:.4f}"]
+        if score is not None and self._best is not None:
+            remarks.append(f"best {self._best:.4f}")
+        if pace := self._pace(label, done):
+            remarks.append(f"{pace:.3g} a second")
+            if score is None:
+                remarks.append(f"{duration((total - done) / pace)} left")
+        if score is not None and self.workers:
+            remarks.append(f"{self.left()} left")
         if self.console.is_terminal:
             self._show(worker, label, done, total, ", ".join(remarks))
         elif monotonic() - self.spoke.setdefault(label, monotonic()) > _SILENCE:
             self.spoke[label] = monotonic()
             self._print(f"         {label}: {', '.join([f'{done} of {total}', *remarks])}")
+
+    def _pace(self, label: str, done: int) -> float:
+        """Steps a second since they were first told of; 0 if that is now."""
+        now, (since, first) = monotonic(), self.paces.get(label, (0.0, done + 1))
+        if done < first:  # another one of that name
+            since, first = self.paces[label] = now, done
+        return (done - first) / (now - since) if done > first and now > since else 0.0
 
     @property
     def _best(self) -> float | None:

@@ -30,8 +30,7 @@ class Confirmation:
 
         Of the leader and its closest rival the one with fewer trainings (LUCB, Kalyanakrishnan et al. 2012); those that
         wait or run count as trained. A leader has to be trained twice, whatever its lead."""
-        confirm = [trial for trial in trials if CONFIRMS in trial.user_attrs and "copied_from" not in trial.user_attrs]
-        spent = [trial for trial in confirm if trial.state != TrialState.FAIL]
+        spent = self._spent(trials)
         if len(spent) >= self.budget or not (close := self.rivals(trials)):
             return None
         by_number = {trial.number: trial for trial in trials}  # one that waits does not know its recipe yet
@@ -41,6 +40,16 @@ class Confirmation:
         if len(close) == 1 and trainings[chosen.configuration] > 1:
             return None
         return chosen.trials[0].number
+
+    def left(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many of these trainings may still be to come: those that wait or run, and those to be asked for."""
+        ended = sum(trial.state not in _GOING for trial in self._spent(trials))
+        return max(0, self.budget - ended)
+
+    @staticmethod
+    def _spent(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        confirm = [trial for trial in trials if CONFIRMS in trial.user_attrs and "copied_from" not in trial.user_attrs]
+        return [trial for trial in confirm if trial.state != TrialState.FAIL]
 
     def rivals(self, trials: Sequence[FrozenTrial]) -> list[Arm]:
         """The leader, and the arms that are no worse than it beyond chance, the closest first."""

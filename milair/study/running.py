@@ -33,7 +33,8 @@ def run(
             study.set_user_attr(results.GOAL, plan.goal)
         if len(done) >= plan.goal and plan.confirmation.next(study.get_trials(deepcopy=False)) is None:
             listener.say(f"\n{len(done)} trials are finished and --trials is {plan.goal}: nothing to do")
-        listener.search(done, plan.goal, workers.names)
+        ahead = max(0, plan.goal - len(done)) + len(session.splits()) * plan.confirmation.left(study.trials)
+        listener.search(done, ahead, workers.names, plan.deadline)
         shown = board(hold)
         shown.study(now=True)
         try:

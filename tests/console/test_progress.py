@@ -1,8 +1,10 @@
 """What people see while they wait: a live line in a terminal, a whole line now and then elsewhere."""
 
 import io
+import math
 import os
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -107,8 +109,27 @@ def test_elsewhere_a_whole_line_comes_when_it_has_been_silent(monkeypatch: pytes
     console.advance("training features", 32, 64)
     assert stream.getvalue() == ""
     monkeypatch.setattr(progress, "_SILENCE", -1)
-    console.advance("training features", 64, 64)
-    assert stream.getvalue() == "         training features: 64 of 64\n"
+    console.paces["training features"] = time.monotonic() - 100, 24
+    console.advance("training features", 64, 264)
+    assert stream.getvalue() == "         training features: 64 of 264, 0.4 a second, 8 min left\n"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "folds", "deadline", "text"),
+    [(11, None, math.inf, "2 min left"), (16, 5, math.inf, "22 s left"), (11, None, 30.0, "30 s left")],
+)
+def test_time_is_left_for_what_is_ahead_confirmations_included(
+    ahead: int, folds: int | None, deadline: float, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SILENCE", -1)
+    stream, now = io.StringIO(), 1000.0
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
+    console = Progress(stream)
+    console.search([], ahead, ["cpu"], now + 10 + deadline)
+    now += 10
+    console.trial(trial(0) if folds is None else trial(0, confirms=1, folds=folds))
+    console.advance("trial 1", 5, 20, 0.25)
+    assert text in stream.getvalue().splitlines()[-1]
 
 
 def test_a_note_comes_once() -> None:
