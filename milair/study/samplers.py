@@ -22,39 +22,42 @@ STARTUP = 10  # trials that cover the space before TPE models it
 class Sampler(BaseSampler):
     """Draws that follow from the seed, the trial's number and the trials before it, whichever process asks.
 
-    So restarts never repeat draws, and one worker repeats a study exactly. Of trials that differ in their seeds only it
-    sees the mean (see arms.py). In place of a choice that is in `without`,
+    So restarts never repeat draws, and one worker repeats a study exactly. A parameter that is drawn by itself follows
+    from its name, not from those drawn before: a trial killed between two of them comes out the same. Of trials that
+    differ in their seeds only it sees the mean (see arms.py). In place of a choice that is in `without`,
     {"backbone": ["vgg16"]}, it draws another: one of the others, or of those that the better trials have. (To draw
     again would never end: TPE likes best what it has never seen.)"""
 
     def __init__(self, kind: str, seed: int, without: Mapping[str, Collection[Any]] | None = None) -> None:
         self.kind, self.seed, self.without = kind, seed, without or {}
         self.inner: BaseSampler = RandomSampler(seed)
-        self.random = random.Random(seed)
+
+    def _seeded(self, number: int, name: str = "") -> BaseSampler:
+        words = [self.seed, number, *name.encode()]
+        mixed = int(np.random.SeedSequence(words).generate_state(1)[0])
+        return _tpe(mixed) if self.kind == "tpe" else RandomSampler(mixed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        mixed = int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
-        self.inner, self.random = _tpe(mixed) if self.kind == "tpe" else RandomSampler(mixed), random.Random(mixed)
-        self.view = seen(study, means)
+        self.inner, self.view = self._seeded(trial.number), seen(study, means)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:  # noqa: ARG002
         return self.inner.infer_relative_search_space(self.view, trial)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
         drawn = self.inner.sample_relative(self.view, trial, search_space)
-        return {name: self._allowed(study, name, value, search_space[name]) for name, value in drawn.items()}
+        return {name: self._allowed(study, trial, name, value, search_space[name]) for name, value in drawn.items()}
 
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
-        drawn = self.inner.sample_independent(self.view, trial, name, distribution)
-        return self._allowed(study, name, drawn, distribution)
+        drawn = self._seeded(trial.number, name).sample_independent(self.view, trial, name, distribution)
+        return self._allowed(study, trial, name, drawn, distribution)
 
-    def _allowed(self, study: optuna.Study, name: str, drawn: Any, distribution: Any) -> Any:
+    def _allowed(self, study: optuna.Study, trial: FrozenTrial, name: str, drawn: Any, distribution: Any) -> Any:
         if allowed({name: drawn}, self.without):
             return drawn
         ranking = ranked(study)
         better = [arm.trials[0].params.get(name) for arm in ranking[: len(ranking) // 4]]
         choices = distribution.choices
-        return self.random.choice(
+        return random.Random(f"{self.seed} {trial.number} {name}").choice(
             [value for value in (*choices, *better) if value in choices and allowed({name: value}, self.without)]
         )
 

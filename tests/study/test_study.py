@@ -230,6 +230,24 @@ def test_draws_follow_from_seed_and_number_whoever_asks(kind: str) -> None:
     assert len(set(draws[1])) == 6
 
 
+@pytest.mark.parametrize("before", [0, 15])
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_trial_killed_between_two_parameters_comes_out_the_same(kind: str, before: int) -> None:
+    drawn = []
+    for killed in (False, True):
+        study = optuna.create_study(sampler=samplers.Sampler(kind, 0))
+        for _ in range(before):
+            trial = study.ask()
+            study.tell(trial, trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1))
+        trial = study.ask()
+        if killed:
+            trial.suggest_float("x", 0, 1)
+            study.sampler = samplers.Sampler(kind, 0)
+            trial = optuna.Trial(study, trial._trial_id)
+        drawn.append((trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)))
+    assert drawn[0] == drawn[1]
+
+
 def test_a_pruner_that_is_unknown_is_refused() -> None:
     with pytest.raises(UsageError, match="--pruner magic: there is no such pruner; there are median, asha"):
         pruner("magic", 1200)
