@@ -28,9 +28,14 @@ def space(trial):
 '''
 
 
+def frames() -> Path:
+    """A few frames of the built-in sample, drawn once a process."""
+    return sample.write(cache_folder() / "tiny", labelled=24, unlabelled=2)
+
+
 def make(folder: Path) -> list[str]:
     """Write frames and a space below `folder`; the options of a search there."""
-    shutil.copytree(sample.write(cache_folder() / "tiny", labelled=24, unlabelled=2), folder / "frames")
+    shutil.copytree(frames(), folder / "frames")
     (folder / "spaces").mkdir()
     (folder / "spaces" / "tiny.py").write_text(SPACE)
     return [

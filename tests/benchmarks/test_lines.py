@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import run
 import searches
+import tiny
 import torch
 import trial
 from lines import Line, table, turns
 
 from milair import space
-from milair.frames import sample
 from milair.frames.frame import Frames
 from milair.recipe import LinearHead, Recipe
-from milair.study.session import cache_folder, read_frames
+from milair.study.session import read_frames
 
 RECIPE = replace(
     Recipe(),
@@ -31,7 +31,7 @@ RECIPE = replace(
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    return read_frames(str(sample.write(cache_folder() / "tiny", labelled=24, unlabelled=2)))
+    return read_frames(str(tiny.frames()))
 
 
 def test_loops_see_what_the_bank_holds(frames: Frames, tmp_path: Path) -> None:

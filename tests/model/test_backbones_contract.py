@@ -125,9 +125,12 @@ def test_its_own_classifier_makes_torchvisions_logits_of_its_map(case: Case) -> 
 def test_its_map_is_pooled_and_measured(case: Case) -> None:
     own = getattr(case.model, "avgpool", nn.AdaptiveAvgPool2d(7))
     assert case.maps.shape == (3, case.known.channels, *case.known.cells)
+    one = case.pictures[:1]
+    assert torch.equal(case.backbone(one), case.backbone.pool(case.backbone.maps(one)[0]))
     for pooling, pool in {"grid": nn.AdaptiveAvgPool2d(7), "global": nn.AdaptiveAvgPool2d(1), "own": own}.items():
         feature_map, expected = FeatureMap(case.name, pooling), pool(case.maps)
-        assert torch.equal(build(feature_map, case.model.state_dict())(case.pictures), expected)
+        built = build(feature_map, case.model.state_dict())
+        assert torch.equal(built.pool(case.maps), expected)
         assert measure(feature_map, case.known.size) == (expected.shape[1:], case.known.parameters)
 
 
@@ -155,12 +158,12 @@ def test_two_stages_add_the_last_larger_map_as_torchvisions_model_computes_it(
     layer = case.model.get_submodule(case.known.before)
     hook = layer.register_forward_hook(lambda _, __, output: larger.append(output.clone()))
     with torch.no_grad():
-        case.model(case.pictures)
+        case.model(case.pictures[:1])
     hook.remove()
     (before,) = [maps.movedim(3, 1) if case.name.startswith("swin") else maps for maps in larger]
     state = case.model.state_dict()
-    last = build(FeatureMap(case.name, pooling, grid), state)(case.pictures)
-    features = build(FeatureMap(case.name, pooling, grid, 2), state)(case.pictures)
+    last = build(FeatureMap(case.name, pooling, grid), state)(case.pictures[:1])
+    features = build(FeatureMap(case.name, pooling, grid, 2), state)(case.pictures[:1])
     rows, columns = last.shape[2:]
     assert torch.equal(features[:, : case.known.channels], last)
     assert torch.allclose(features[:, case.known.channels :], averaged(before, rows, columns), atol=1e-4)

@@ -7,7 +7,7 @@ import first
 import optuna
 import pytest
 from optuna.trial import TrialState
-from tiny import search
+from tiny import frames, search
 
 from milair import space
 from milair.errors import MilairError
@@ -90,7 +90,7 @@ def test_a_narrowed_space_leaves_recipes_out_and_one_outside_of_its_space_is_sai
 
 def test_the_sample_keeps_its_quick_settings_where_the_space_does_not_vary_them() -> None:
     chosen = space.load("backbones", space.default_folder())
-    made = new_settings(chosen, SAMPLE, read_frames(SAMPLE))
+    made = new_settings(chosen, SAMPLE, read_frames(str(frames())))
     assert "backbone" not in made.overrides
     assert made.overrides["epochs"] == SAMPLE_OVERRIDES["epochs"]
 

@@ -50,7 +50,7 @@ def study(url: str) -> optuna.Study:
 
 
 def test_each_queued_trial_is_trained_once_by_whichever_worker(url: str, tmp_path: Path) -> None:
-    faults.rush(faults.Place(tmp_path / "place", url=url), trials=60)
+    faults.rush(faults.Place(tmp_path / "place", url=url), trials=32)
 
 
 class Started(subprocess.Popen[str]):

@@ -10,7 +10,7 @@ import optuna
 import psutil
 import pytest
 from optuna.trial import FixedTrial, TrialState
-from tiny import SPACE, load, make, search
+from tiny import SPACE, frames, load, make, search
 
 from milair import objective, space
 from milair.errors import MilairError, UsageError
@@ -210,7 +210,7 @@ def test_what_a_space_varies_cannot_be_fixed(tmp_path: Path) -> None:
 
 def test_the_sample_is_searched_on_random_weights_and_fixes_its_own_size() -> None:
     chosen = space.load("heads", space.default_folder())
-    made = new_settings(chosen, "sample", read_frames("sample"))
+    made = new_settings(chosen, "sample", read_frames(str(frames())))
     assert made.overrides == {**SAMPLE_OVERRIDES, "weights": "random"}
     assert made.data == "sample"
 
