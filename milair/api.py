@@ -100,6 +100,7 @@ def search(
             workers.begin()  # they import torch while the frames are read
         session = open_session(chosen, study, data=data, progress=console.advance, **choices)
         chosen, without = session.space, {"backbone": session.settings.lacking()}
+        queue.first(chosen)  # what the space cannot give is refused before there is a study
         baseline = session.recipe(chosen.baseline)
         console.say(summary.describe(session, names, threads))
         order = samplers.shuffled(chosen, seed, without, sampler == "grid")
@@ -157,9 +158,11 @@ def dry_run(
     `options` are those of `search`; the others say nothing here."""
     from milair.console.costs import costs
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     names = ("weights", "views", "overrides", "only", "limits", "objects", "split")
     choices = {name: options.get(name) for name in names}
     session = open_session(_space(space, spaces), None, data=data, progress=console.advance, **choices)
+    queue.first(session.space)
     console.say(summary.describe(session, places.places(devices), places.threads(1)))
     return costs(session, _trainer(session, devices), seed)
 

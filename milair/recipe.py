@@ -264,18 +264,20 @@ class Recipe:
             try:
                 value = json.loads(text) if kind is dict else kind(text)
             except ValueError:
-                raise UsageError(
-                    f"--set {path}={text}: {path} takes a value of type {'JSON' if kind is dict else kind.__name__}"
-                ) from None
+                kinds = 'JSON, as {"type": "conv"}' if kind is dict else f"a value of type {kind.__name__}"
+                raise UsageError(f"--set {path}={text}: {path} takes {kinds}") from None
             name, _, key = path.partition(".")
             recipe = Recipe.from_json(recipe.to_json() | {name: values[name] | {key: value} if key else value})
         return recipe
 
 
+_SEEN = re.compile(r"_head\.(type|widths|blocks|filters|channels)$")  # parameters that a head's own text shows
+
+
 def describe(recipe_json: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
     """What is particular about a trial: what its space varies, and the heads unless that is other things only."""
     recipe = Recipe.from_json(recipe_json)
-    varied = {name: value for name, value in parameters.items() if "_head." not in name}
+    varied = {name: value for name, value in parameters.items() if not _SEEN.search(name)}
     if not parameters:  # of a reference, which no space gives
         varied = {name: value for name, value, _ in recipe.differences(Recipe(seed=recipe.seed)) if "_head" not in name}
     others = [f"{name} {f'{value:.4g}' if isinstance(value, float) else value}" for name, value in varied.items()]

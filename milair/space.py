@@ -105,10 +105,12 @@ class Space:
         def suggest(name: str, domain: Domain) -> Any:
             if name not in values:
                 raise MilairError(
-                    f"parameter '{name}' is no dotted path in a recipe; the recipe here has no such field"
+                    f"{self.path}: parameter '{name}' is no dotted path in a recipe, as alpha or cls_head.type are"
                 )
             if values[name] not in domain:
-                raise MilairError(f"{name}={values[name]!r} is not in the space; it must be {domain}")
+                raise MilairError(
+                    f"{self.path}: a recipe with {name}={values[name]!r} is not in the space; it must be {domain}"
+                )
             parameters[name] = values[name]
             return values[name]
 
@@ -189,7 +191,8 @@ def load(name: str, folder: Path) -> Space:
     package = path.with_suffix("") / "__init__.py"
     if not path.is_file() and not package.is_file():
         raise MilairError(
-            f"{path}: there is no such search space; in {folder} there are: {', '.join(names(folder)) or 'none'}"
+            f"{path}: there is no such search space; in {folder} there are: {', '.join(names(folder)) or 'none'}; "
+            "--spaces DIR names another folder"
         )
     path = path if path.is_file() else package
     home = path.parent if path.stem == "__init__" else path

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
+import optuna
 import pytest
 import torch
 from faults import resize, small_disk
@@ -220,6 +221,26 @@ def test_each_mistake_has_one_line_and_leaves_no_study(
     if (tmp_path / "studies" / "milair.db").exists():
         with pytest.raises(MilairError, match="there are: none"):
             storage.load_study(storage.open_storage(storage.default_url(tmp_path / "studies")), "tiny")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"alpha", 0.5', '"loss.alpha", 0.5', "'loss.alpha' is no dotted path in a recipe"),
+        ('["4", "8", "16", "8-8"]', '["4", "16"]', "a recipe with cls_head.widths='8' is not in the space"),
+    ],
+)
+@pytest.mark.parametrize("more", [["--trials", "1"], ["--dry-run"]])
+def test_a_mistake_in_a_space_is_said_before_there_is_a_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, says: str, more: list[str]
+) -> None:
+    options, file = make(tmp_path), tmp_path / "spaces" / "tiny.py"
+    file.write_text(file.read_text().replace(old, new))
+    assert search(options, *more) == 1
+    assert f"{file}: " in (error := one_line(capsys))
+    assert says in error
+    database = tmp_path / "studies" / "milair.db"
+    assert not database.exists() or not optuna.get_all_study_names(f"sqlite:///{database}")
 
 
 def test_wrong_use_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

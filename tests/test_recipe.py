@@ -258,7 +258,7 @@ def test_a_real_field_that_holds_a_whole_number_still_takes_a_fraction(field: st
         ("batch_size", "many", "--set batch_size=many: batch_size takes a value of type int"),
         ("batch_size", "32.5", "takes a value of type int"),
         ("alpha", "", "takes a value of type float"),
-        ("cls_head", "conv", "takes a value of type JSON"),
+        ("cls_head", "conv", 'takes JSON, as {"type": "conv"}'),
         ("cls_head", "[]", "an object with a type, 'linear', 'conv' or 'dense'"),
         ("cls_head", '{"type": []}', "an object with a type, 'linear', 'conv' or 'dense'"),
         ("alpha", "2", "recipe: alpha is 2.0; it must be less than or equal to 1"),

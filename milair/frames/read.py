@@ -67,6 +67,8 @@ def check(
 
 def locate(row: reading.Row, folder: Path, listed: Callable[[Path], Mapping[str, list[str]]]) -> Path:
     """The picture of a row. Its name may have either slash, and may lack the suffix if that leaves no doubt."""
+    if not isinstance(row.label, str):  # a reader may be the user's
+        raise reading.Fault(row.where, f"the class {row.label!r} is no text")
     if odd := next((name for name in (row.name, row.label) if reading.CONTROL.search(name)), None):
         raise reading.Fault(row.where, f"the name {odd} holds characters that cannot be printed; rename it")
     name = row.name.replace("\\", "/")

@@ -139,7 +139,7 @@ def new_settings(
     for path in fixed:
         for name in dimensions:
             if name == path or name.startswith(f"{path}.") or path.startswith(f"{name.rpartition('.')[0]}."):
-                raise UsageError(f"--set {path}: the space {space.name} varies {name}; a study cannot fix it as well")
+                raise UsageError(f"--set {path}: the space {space.name} varies {name}; --only {name}=VALUE narrows it")
     needed = most_views(space.baseline.override(fixed), dimensions)
     views = views or max(default_views, needed)
     if views < needed:

@@ -149,4 +149,6 @@ def test_a_line_names_what_a_space_varies_and_the_heads_where_they_matter() -> N
     recipe = Recipe().to_json()
     assert describe(recipe, {"backbone": "squeezenet1_0", "alpha": 0.123456}) == "backbone squeezenet1_0, alpha 0.1235"
     assert describe(recipe, {"cls_head.blocks": 1, "alpha": 0.5}) == f"{RECIPE}, alpha 0.5"
+    shown = describe(recipe, {"cls_head.blocks": 1, "reg_head.dropout": 0.5, "reg_head.cells": 16})
+    assert shown == f"{RECIPE}, reg_head.dropout 0.5, reg_head.cells 16"
     assert describe(recipe, {}) == RECIPE

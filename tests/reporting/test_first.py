@@ -85,7 +85,7 @@ def test_a_narrowed_space_leaves_recipes_out_and_one_outside_of_its_space_is_sai
     file.write_text(file.read_text().replace('LinearHead("8")', 'LinearHead("9")'))
     capsys.readouterr()
     assert search(options, "--name", "another") == 1
-    assert "cls_head.widths='9' is not in the space" in capsys.readouterr().err
+    assert "a recipe with cls_head.widths='9' is not in the space" in capsys.readouterr().err
 
 
 def test_the_sample_keeps_its_quick_settings_where_the_space_does_not_vary_them() -> None:
