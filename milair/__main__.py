@@ -13,7 +13,7 @@ COMMANDS = {
     "dashboard": "open a study in optuna-dashboard, its pictures with it",
     "predict": "detect and classify the object in pictures",
     "export": "write a model as an ONNX file, checked against torch",
-    "studies": "list, show, rename or delete studies, and free the disk",
+    "studies": "list, show, move, rename or delete studies, and free the disk",
     "data": "check labelled frames, or write the built-in sample",
 }
 
