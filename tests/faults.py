@@ -28,7 +28,7 @@ from milair import api, space
 from milair.errors import MilairError
 from milair.study import storage
 from milair.study.arms import CONFIRMS
-from milair.study.kept import curves, outputs, recipe
+from milair.study.kept import curves, error, outputs, recipe
 from milair.study.kept import trained as trained_recipe
 from milair.study.objective import Objective
 from milair.study.results import FINISHED
@@ -208,7 +208,7 @@ def assert_whole(trials: Sequence[FrozenTrial], total: int) -> None:
     assert [trial.number for trial in trials] == list(range(len(trials)))
     for trial in trials:
         if trial.state == TrialState.FAIL:
-            assert trial.user_attrs["error"] == "3 workers died with it"
+            assert error(trial) == "3 workers died with it"
     trained = [json.dumps(trained_recipe(trial), sort_keys=True) for trial in trials if trial.state in FINISHED]
     assert [recipe for recipe, count in Counter(trained).items() if count > 1] == []
 

@@ -97,7 +97,7 @@ class Progress:
         remarks = [
             describe(recipe, trial.params) if (recipe := kept.recipe(trial)) else "",
             f"({attributes['note']})" if "note" in attributes else "",
-            attributes.get("error"),
+            kept.error(trial),
         ]
         head = self._row("trial", "worker", "state", "score", "best", "epochs", "time", "left", "recipe")
         self.note(Group("", head), "the head of the table of trials")

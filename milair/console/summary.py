@@ -46,7 +46,7 @@ def summary(
                 "confirmed": arm.confirmed,
                 "first_score": trial.value,
                 "epoch": trial.user_attrs["epoch"],
-                "parameters": trial.user_attrs["parameters"]["total"],
+                "parameters": kept.scalars(trial)["parameters"],
                 "ms": trial.user_attrs.get("ms"),
                 "seconds": trial.user_attrs["seconds"],
                 "heads": recipe.describe(kept.trained(trial), trial.params),
@@ -62,9 +62,9 @@ def summary(
             trial.number for trial in trials if trial.state.name == "COMPLETE" and not limits.within(trial)
         ],
         "trouble": [
-            {"trial": trial.number, "state": trial.state.name.lower(), "reason": trial.user_attrs["error"]}
+            {"trial": trial.number, "state": trial.state.name.lower(), "reason": kept.error(trial)}
             for trial in trials
-            if trial.user_attrs.get("error")
+            if kept.error(trial)
         ],
         "waiting_for": list(waiting_for),
     }

@@ -15,7 +15,7 @@ from milair.recipe import Recipe, describe
 from milair.reporting.evidence import Evidence
 from milair.reporting.page import folded, millions, plain, table, to_html
 from milair.study import drawing, duration
-from milair.study.kept import curves, outputs
+from milair.study.kept import curves, outputs, scalars
 from milair.study.kept import trained as recipe_json
 from milair.training import chance, plots
 
@@ -64,7 +64,7 @@ def _head(evidence: Evidence) -> str:
         else f"With {evidence.level:.0%}, the best recipe is among {rivals} of the {known} recipes. "
     )
     fixed = "".join(f", {name} {value}" for name, value in evidence.settings.overrides.items())
-    devices = {(kept["name"], kept["threads"]) for kept in (trial.user_attrs["device"] for trial in evidence.complete)}
+    devices = {(of["device"], of["threads"]) for of in map(scalars, evidence.complete)}
     listed = (f"{name} with {threads} thread{'s' * (threads > 1)}" for name, threads in sorted(devices))
     first, *others = evidence.splits
     halves = f"{len(first.train)} training and {len(first.val)} validation frames"
@@ -184,11 +184,11 @@ def _batch_sizes(evidence: Evidence) -> str:
             * kept["seconds"]
             / (kept["epochs"] * recipe.augmentations * kept.get("folds", 1) * len(evidence.splits[0].train)),
             "heads": heads.training_bytes(recipe, len(evidence.classes)) / 1e6,
-            "ram": kept["memory"]["ram_MB"] / 1024,
-            "vram": kept["memory"]["vram_MB"] / 1024,
+            "ram": kept["ram_MB"] / 1024,
+            "vram": kept["vram_MB"] / 1024,
         }
         for recipe, trials in evidence.trials.items()
-        for kept in (trial.user_attrs for trial in trials)
+        for kept in map(scalars, trials)
     )
     rows = [
         [size, len(of), _span(of.ms, 2), _span(of.heads, 0), plain(of.ram.max(), 1), plain(of.vram.max() or None, 1)]

@@ -2,38 +2,41 @@
 
 A trial's are written before it is told, after which nothing can be added: a note, a sheet of validation frames of at
 most 60 kB, its curves and two tables of at most `ROWS` rows, together some 60 kB. The study's are renewed now and
-then, so that they take two percent of a search at most.
+then, so that they take two percent of a search at most: a note, figures, and of the best trial three pictures.
 """
 
 import csv
 import io
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from milair.boxes import to_pixels
+from milair.boxes import Box, to_pixels
 from milair.errors import OutsideError, what_failed
+from milair.frames.frame import Frame
 from milair.recipe import Recipe, describe
-from milair.study import arms, artifacts, drawing, duration, kept, notes, results, storage
+from milair.study import arms, artifacts, drawing, duration, figures, kept, notes, results, storage
 from milair.study.lock import Hold
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
+from milair.training.noise import Estimate
 from milair.training.paired import Numbers, Truth
 
 ROWS = 500  # of a table: of outputs those of the worst frames, of curves every so many epochs
 _EACH = 3  # worst, middling and best frames on a sheet
+_ALL, _WORST = 120, 24  # validation frames of the best trial, on two sheets; of more, every so many
+SHEET = 400_000  # bytes that either takes at most
 _PAUSE, _SHARE = 30, 0.02  # between two renewals: seconds at least, and what they may take of the time
-_POINTS = 300  # trials in a figure, those with the best scores
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Board:
     place: Path
     words: Sequence[str] = ()
     _next: float = field(default=0.0, repr=False)  # of time.monotonic
+    _best: int | None = field(default=None, repr=False)  # the trial whose pictures are the study's
 
     @cached_property
     def truth(self) -> Truth:
@@ -54,8 +58,12 @@ class Board:
     def chance(self) -> float:
         return chance_baseline(self.session.splits())
 
+    @cached_property
+    def token(self) -> UUID:
+        return artifacts.token(self.hold.study)
+
     def trial(self, trial: optuna.Trial, state: TrialState, why: str) -> None:
-        """Write what came of a running trial; `why` it was pruned or has failed. The caller has checked its hold.
+        """Write what came of a running trial; `why` it was pruned. The caller has checked its hold.
 
         MilairError if a picture has vanished; OutsideError if the disk takes no file."""
         frozen = storage.of(trial.study).get_trial(trial._trial_id)
@@ -68,12 +76,8 @@ class Board:
                 ("curves.csv", "text/csv", _csv(_curve_rows(curves))),
                 ("outputs.csv", "text/csv", _csv(self._output_rows(outputs, order[:ROWS], scores))),
             )
-            try:
-                for name, mimetype, content in files:
-                    artifacts.keep(self.place, trial, name, mimetype, content)
-            except OSError as error:
-                raise OutsideError(what_failed(error)) from error
-        notes.write(trial.study, self._note(frozen, state, why), trial._trial_id)
+            _written(lambda: artifacts.keep(self.place, trial, self.token, files))
+        notes.write(trial.study, self._note(frozen, state, why or kept.error(frozen)), trial._trial_id)
 
     def study(self, now: bool = False) -> None:
         """Renew the study's note and figures, if it is time or has to be `now`. OutsideError if the hold is lost."""
@@ -82,9 +86,17 @@ class Board:
             return
         self.hold.check()
         study = self.hold.study
-        notes.write(study, self._study_note())
-        for name, data, layout in _figures(results.finished(study)):
+        ranking = results.ranked(study)
+        best, expected = ranking[0].trials[0] if ranking else None, arms.expected(ranking, self.truth)
+        notes.write(study, self._study_note(ranking, expected))
+        number = None if best is None else best.number
+        for name, data, layout in figures.figures(results.finished(study), number, expected):
             notes.figure(study, name, data, layout)
+        if best is not None and best.number != self._best and (outputs := kept.outputs(best)):
+            files = self._best_files(best.number, outputs)
+            self.hold.check()  # pictures take their time
+            _written(lambda: artifacts.renew(self.place, study, self.token, files))
+            self._best = best.number
         self._next = monotonic() + max(_PAUSE, (monotonic() - start) / _SHARE)
 
     def _by_score(self, outputs: list[list[float]]) -> tuple[list[int], Numbers]:
@@ -96,14 +108,36 @@ class Board:
     def _sheet(self, outputs: list[list[float]], order: list[int], outcomes: Numbers) -> bytes:
         middle = max((len(order) - _EACH) // 2, 0)
         chosen = [*order[:_EACH], *order[middle : middle + _EACH], *order[-_EACH:]]
+        return drawing.sheet(self._tiles(outputs, list(dict.fromkeys(chosen)), outcomes))
+
+    def _best_files(self, number: int, outputs: list[list[float]]) -> list[artifacts.File]:
+        """Of the best trial: its validation frames from worst to best, the worst, and its confusion matrix."""
+        order, outcomes = self._by_score(outputs)
+        classes = self.session.frames.classes
+        counts = np.zeros((len(classes), len(classes)), int)
+        np.add.at(counts, (self.truth.labels[order], np.array([int(outputs[n][0]) for n in order])), 1)
+        every, worst = order[:: -(-len(order) // _ALL)], order[:_WORST]
+        sheets = [
+            drawing.sheet(self._tiles(outputs, of, outcomes), columns, SHEET)
+            for of, columns in ((every, 6), (worst, 4))
+        ]
+        return [
+            ("best-frames.jpeg", "image/jpeg", sheets[0]),
+            ("best-worst.jpeg", "image/jpeg", sheets[1]),
+            ("best-confusion.svg", "image/svg+xml", drawing.confusion(f"trial {number}", classes, counts.tolist())),
+        ]
+
+    def _tiles(
+        self, outputs: list[list[float]], chosen: Sequence[int], outcomes: Numbers
+    ) -> list[tuple[Frame, Box, str]]:
         tiles = []
-        for number in dict.fromkeys(chosen):
+        for number in chosen:
             frame, row = self.session.validation[number], outputs[number]
             label = self.session.frames.classes[int(row[0])]
             right = "" if outcomes[number, 1] else f", is {frame.label}"
             text = f"IoU {outcomes[number, 0]:.2f}, {label} ({row[1]:.2f}){right}"
             tiles.append((frame, (row[2], row[3], row[4], row[5]), text))
-        return drawing.sheet(tiles)
+        return tiles
 
     def _output_rows(self, outputs: list[list[float]], order: list[int], outcomes: Numbers) -> Iterator[Sequence[Any]]:
         yield "frame", "IoU", "right", "true class", "class", "probability", "xmin", "ymin", "xmax", "ymax"
@@ -116,7 +150,7 @@ class Board:
 
     def _note(self, trial: FrozenTrial, state: TrialState, why: str) -> str:
         """Markdown, some 1,500 characters."""
-        attributes, name = trial.user_attrs, self.hold.study.study_name
+        attributes, name = kept.scalars(trial), self.hold.study.study_name
         recipe = results.recipe_of(trial)
         parts = [f"**{state.name.lower()}**: {_end(recipe, attributes, state, why)}."]
         if "epoch" in attributes:
@@ -128,12 +162,11 @@ class Board:
             )
         if recipe is not None:
             parts += [_in_words(recipe), _heads(recipe)]
-        if "parameters" in attributes and "memory" in attributes:
-            size, memory = attributes["parameters"], attributes["memory"]
+        if "size_MB" in attributes:
             parts.append(
-                f"{size['total']:,.0f} parameters, {size['trainable']:,.0f} of them trained ({size['MB']:.1f} MB); "
-                f"{duration(attributes['seconds'])} on {attributes['device']['name']}; memory {memory['ram_MB']:.0f} "
-                f"MB, of the GPU {memory['vram_MB']:.0f} MB."
+                f"{attributes['parameters']:,.0f} parameters, {attributes['trained']:,.0f} of them trained "
+                f"({attributes['size_MB']:.1f} MB); {duration(attributes['seconds'])} on {attributes['device']}; "
+                f"memory {attributes['ram_MB']:.0f} MB, of the GPU {attributes['vram_MB']:.0f} MB."
             )
         if "epoch" in attributes:
             number = str(trial.number)
@@ -141,10 +174,10 @@ class Board:
             parts.append("Train it again and keep the model:\n\n" + _commands(retrain))
         return "\n\n".join(parts)
 
-    def _study_note(self) -> str:
+    def _study_note(self, ranking: Sequence[arms.Arm], expected: Estimate | None) -> str:
         """Markdown, some 1,500 characters."""
         study, session = self.hold.study, self.session
-        trials, ranking = study.get_trials(deepcopy=False), results.ranked(study)
+        trials = study.get_trials(deepcopy=False)
         counts = Counter(map(arms.state_name, trials))
         states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no trials yet"
         parts = [
@@ -166,7 +199,7 @@ class Board:
                 f"Best: trial {best.number}, score **{ranking[0].score:.4f}**{over} "
                 f"({describe(kept.trained(best), best.params)})."
             )
-            if (expected := arms.expected(ranking, self.truth)) is not None:
+            if expected is not None:
                 parts.append(
                     f"Of other frames expect {expected.value:.3f}, the score less its luck; 95% interval "
                     f"{expected.low:.3f} to {expected.high:.3f}."
@@ -174,6 +207,14 @@ class Board:
             commands = [[f"milair.{word}", "--study", study.study_name, *self.words] for word in ("retrain", "report")]
         parts.append("Go on:\n\n" + _commands(*commands))
         return "\n\n".join(parts)
+
+
+def _written(write: Callable[[], None]) -> None:
+    """OutsideError if the disk does not take what is written."""
+    try:
+        write()
+    except OSError as error:
+        raise OutsideError(what_failed(error)) from error
 
 
 def _end(recipe: Recipe | None, attributes: dict[str, Any], state: TrialState, why: str) -> str:
@@ -223,46 +264,3 @@ def _csv(rows: Iterator[Sequence[Any]]) -> bytes:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue().encode()
-
-
-def _figures(trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, list[dict[str, Any]], dict[str, Any]]]:
-    """Name, Plotly's data and its layout: score over passes, accuracy against IoU, time against score."""
-    known = [trial for trial in trials if trial.value is not None and "epochs" in trial.user_attrs]
-    if not known:
-        return
-    spent = [
-        trial.user_attrs["epochs"] * trial.user_attrs.get("folds", 1) * kept.trained(trial)["augmentations"]
-        for trial in known
-    ]
-    passes = dict(zip((trial.number for trial in known), accumulate(spent), strict=True))
-    best = list(accumulate((trial.value or 0.0 for trial in known), max))
-    leads = [n for n, score in enumerate(best) if n in (0, len(best) - 1) or score > best[n - 1]]
-    line = {
-        "x": [passes[known[n].number] for n in leads],
-        "y": [round(best[n], 4) for n in leads],
-        "mode": "lines",
-        "line": {"shape": "hv"},
-        "name": "best so far",
-    }
-    shown = sorted(sorted(known, key=lambda trial: -(trial.value or 0.0))[:_POINTS], key=lambda trial: trial.number)
-
-    def points(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
-        texts = [f"trial {trial.number}, {arms.state_name(trial)}" for trial in shown]
-        values = {"x": [round(value, 4) for value in x], "y": [round(value, 4) for value in y]}
-        return {**values, "text": texts, "mode": "markers", "type": "scatter", "name": "trials"}
-
-    scores = [trial.value or 0.0 for trial in shown]
-    iou, accuracy, seconds = (
-        [trial.user_attrs[name] or 0.0 for trial in shown] for name in ("iou", "accuracy", "seconds")
-    )
-    yield (
-        "score-over-passes",
-        [points([passes[trial.number] for trial in shown], scores), line],
-        _layout("Score over passes", "passes over the training frames, all trials together", "score"),
-    )
-    yield "accuracy-and-iou", [points(iou, accuracy)], _layout("Accuracy against IoU", "mean IoU", "accuracy")
-    yield "time-and-score", [points(seconds, scores)], _layout("Time against score", "seconds of training", "score")
-
-
-def _layout(title: str, below: str, left: str) -> dict[str, Any]:
-    return {"title": {"text": title}, "xaxis": {"title": {"text": below}}, "yaxis": {"title": {"text": left}}}

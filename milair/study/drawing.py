@@ -17,15 +17,16 @@ from milair.study.kept import Curves
 
 SHEET = 60_000  # bytes that a sheet takes at most
 POINTS = 200  # of a curve that are drawn, at most
-_TILE, _COLUMNS, _TEXT = (256, 160), 3, 16  # pixels
+_TILE, _TEXT = (256, 160), 16  # pixels
+_CELL, _NAME, _CLASSES = 40, 120, 30  # of a confusion matrix: pixels of a cell and of a name, classes at most
 _PANEL, _HEIGHT, _LEFT, _TOP = 230, 170, 40, 30  # of curves, in pixels
 
 
-def sheet(frames: Sequence[tuple[Frame, Box, str]]) -> bytes:
+def sheet(frames: Sequence[tuple[Frame, Box, str]], columns: int = 3, limit: int = SHEET) -> bytes:
     """Frames with their true box in green, a predicted one, in shares, in red, and a text below: JPEG of at most
-    `SHEET` bytes, three in a row."""
-    rows, height = -(-len(frames) // _COLUMNS), _TILE[1] + _TEXT
-    page = Image.new("RGB", (min(len(frames), _COLUMNS) * _TILE[0], rows * height), "white")
+    `limit` bytes, so many in a row."""
+    rows, height = -(-len(frames) // columns), _TILE[1] + _TEXT
+    page = Image.new("RGB", (min(len(frames), columns) * _TILE[0], rows * height), "white")
     font = ImageFont.load_default(11)
     for number, (frame, box, text) in enumerate(frames):
         picture = _small(frame.path).copy()
@@ -33,13 +34,13 @@ def sheet(frames: Sequence[tuple[Frame, Box, str]]) -> bytes:
         for corners, colour in ((frame.box, TRUE), (box, PREDICTED)):
             left, top, right, bottom = to_pixels(corners, *picture.size)
             pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=2)
-        left, top = number % _COLUMNS * _TILE[0], number // _COLUMNS * height
+        left, top = number % columns * _TILE[0], number // columns * height
         page.paste(picture, (left + (_TILE[0] - picture.width) // 2, top + (_TILE[1] - picture.height) // 2))
         ImageDraw.Draw(page).text((left + 4, top + _TILE[1] + 1), _fitting(text, font), fill="black", font=font)
     for quality in (75, 60, 45, 30, 15, 5):
         stream = io.BytesIO()
         page.save(stream, "JPEG", quality=quality, optimize=True)
-        if stream.tell() <= SHEET:
+        if stream.tell() <= limit:
             break
     return stream.getvalue()
 
@@ -111,3 +112,32 @@ def _panel(
         for number, (text, colour) in enumerate((("training", TRAINING), ("validation", VALIDATION))):
             parts.append(f'<text x="{left + _LEFT + 60 * number}" y="{base + 32}" fill="{colour}">{text}</text>')
     return "".join(parts)
+
+
+def confusion(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> bytes:
+    """How often each true class, a row, is predicted as which, as SVG. Of many classes those most often mistaken."""
+    wrong = [sum(counts[n]) + sum(row[n] for row in counts) - 2 * counts[n][n] for n in range(len(classes))]
+    shown = sorted(sorted(range(len(classes)), key=lambda n: -wrong[n])[:_CLASSES])
+    size, top = len(shown) * _CELL, _NAME + 40
+    width, height = _NAME + size + 20, top + size + 20
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
+        f'<text x="8" y="18" font-size="13">{escape(title)}: true class (rows), predicted class (columns)</text>'
+    ]
+    for row, true in enumerate(shown):
+        name, middle = escape(classes[true][:18]), (row + 0.5) * _CELL
+        x, y = _NAME + middle + 4, top + middle + 4
+        parts.append(f'<text x="{_NAME - 6}" y="{y}" text-anchor="end">{name}</text>')
+        parts.append(f'<text transform="translate({x} {top - 6}) rotate(-90)">{name}</text>')
+        for column, predicted in enumerate(shown):
+            count = counts[true][predicted]
+            share, colour = count / max(sum(counts[true]), 1), TRUE if true == predicted else PREDICTED
+            parts.append(
+                f'<rect x="{_NAME + column * _CELL}" y="{top + row * _CELL}" width="{_CELL}" height="{_CELL}" '
+                f'fill="{colour}" fill-opacity="{share:.2f}" stroke="#dddddd"/>'
+            )
+            if count:
+                middle = _NAME + (column + 0.5) * _CELL
+                parts.append(f'<text x="{middle}" y="{y}" text-anchor="middle">{count}</text>')
+    return "".join([*parts, "</svg>"]).encode()

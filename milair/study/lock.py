@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic, sleep
 from typing import Any, NoReturn
-from uuid import uuid4
 
 import optuna
 from filelock import FileLock, Timeout
@@ -79,7 +79,7 @@ def held(study: optuna.Study, done: str = "searched") -> Iterator[Hold]:
         except Timeout:
             _refuse(study, done)
         with lock:
-            yield Hold(study, uuid4().hex)
+            yield Hold(study, token_hex(8))
         return
     name = f"milair {study.study_name} on {socket.gethostname()}, process {os.getpid()}"
     arguments = {"keepalives_idle": 10, "application_name": name[:63], "options": _ALIVE}
@@ -98,7 +98,7 @@ def held(study: optuna.Study, done: str = "searched") -> Iterator[Hold]:
             if monotonic() > deadline:
                 _refuse(study, done)
             sleep(_WAIT / 10)
-        yield Hold(study, uuid4().hex, connection)
+        yield Hold(study, token_hex(8), connection)
 
 
 def is_held(study: optuna.Study) -> bool:

@@ -25,7 +25,6 @@ from milair.study.session import Session
 from milair.training.folds import Folds
 from milair.training.values import Epoch, Hopeless, News, Opened, Training
 
-REFERENCE = "reference"  # attribute of trials of a recipe that the space does not give: its JSON
 PINNED = "pinned"  # attribute of trials that are never pruned: the baseline, what a space trains first
 
 _SEED = Recipe().seed
@@ -58,7 +57,7 @@ class Objective:
         except StopIteration as end:
             return float(end.value)
         except Hopeless as error:
-            trial.set_user_attr("error", str(error))
+            kept.keep(trial, error=str(error))
             raise optuna.TrialPruned(str(error)) from None
         finally:
             self._busy.release()
@@ -104,7 +103,7 @@ class Objective:
 
     def prepare(self, trial: BaseTrial) -> Recipe:
         """What the trial trains, noted on it: a recipe that another trial has already gets the next seed."""
-        reference = trial.user_attrs.get(REFERENCE)
+        reference = kept.reference(trial)
         asked = self.session.recipe(Recipe.from_json(reference) if reference else self.session.space(trial))
         mine = arm_of(asked)
         same = (kept.recipe(other) for other in _others(trial) if configuration(other) == mine)
@@ -181,15 +180,15 @@ class Objective:
 
     def _attributes(self, opened: Opened, folds: Folds) -> dict[str, Any]:
         """The scalars that are kept with a trial."""
-        epochs = [epoch for fold in folds.epochs for epoch in fold]
+        epochs, size = [epoch for fold in folds.epochs for epoch in fold], opened.parameters
         return {
             **{name: finite(value) for name, value in folds.metrics.to_json().items()},
             "epoch": folds.number,
             "epochs": max(map(len, folds.epochs)),
             "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
-            "parameters": opened.parameters,
-            "device": {"name": opened.device, "threads": opened.threads},
-            "memory": {"ram_MB": epochs[-1].memory[0], "vram_MB": epochs[-1].memory[1]},
+            **{"parameters": size["total"], "trained": size["trainable"], "size_MB": size["MB"]},
+            **{"device": opened.device, "threads": opened.threads},
+            **dict(zip(("ram_MB", "vram_MB"), epochs[-1].memory, strict=True)),
         }
 
     @staticmethod

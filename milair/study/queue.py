@@ -12,11 +12,11 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from milair.errors import MilairError
 from milair.recipe import Recipe
 from milair.space import Space
-from milair.study import SAMPLE_TRIALS, TRIALS, artifacts
+from milair.study import SAMPLE_TRIALS, TRIALS, artifacts, kept
 from milair.study.arms import CONFIRMS
 from milair.study.limits import constraints
 from milair.study.lock import SEARCH, Hold
-from milair.study.objective import PINNED, REFERENCE
+from milair.study.objective import PINNED
 from milair.study.pruners import first_only
 from milair.study.results import finished, recipe_of, stored_settings
 from milair.study.samplers import Parameters
@@ -53,15 +53,15 @@ def queue_first(session: Session, lacking: Collection[str] = ()) -> None:
 
     The baseline trains one fold where others do: whether it may be the best is seen with them."""
     study, space, trials = session.study, session.space, session.study.get_trials(deepcopy=False)
-    references = [trial.user_attrs.get(REFERENCE) for trial in trials]
+    references = [kept.reference(trial) for trial in trials]
     for recipe in map(session.reference, space.references):
         if recipe.to_json() not in references and recipe.backbone not in lacking:
-            study.enqueue_trial({}, user_attrs={PINNED: True, REFERENCE: recipe.to_json(), "note": "reference"})
+            _wait(study, {}, {PINNED: True, "note": "reference"}, recipe.to_json())
     known = [trial.params or trial.system_attrs.get("fixed_params") for trial in trials]
     for parameters in first(space, lacking):
         if parameters not in known:
             pinned = bool(space.first) or not first_only(study.pruner)
-            study.enqueue_trial(parameters, user_attrs={PINNED: pinned, "note": "first" if space.first else "baseline"})
+            _wait(study, parameters, {PINNED: pinned, "note": "first" if space.first else "baseline"})
 
 
 def queue_again(study: optuna.Study, numbers: Collection[int], times: int, confirms: bool = False) -> None:
@@ -81,9 +81,13 @@ def queue_again(study: optuna.Study, numbers: Collection[int], times: int, confi
                     "note": f"confirms trial {number}",
                     CONFIRMS: number,
                 }
-            if reference := trials[number].user_attrs.get(REFERENCE):
-                attributes[REFERENCE] = reference
-            study.enqueue_trial(trials[number].params, user_attrs=attributes)
+            _wait(study, trials[number].params, attributes, kept.reference(trials[number]))
+
+
+def _wait(study: optuna.Study, parameters: Parameters, attributes: dict[str, Any], reference: Any = None) -> None:
+    """As `enqueue_trial`, which takes no system attribute; `reference`: see `kept.reference`."""
+    system = {"fixed_params": dict(parameters)} | ({kept.REFERENCE: reference} if reference else {})
+    study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs=attributes, system_attrs=system))
 
 
 def _is_complete(trial: FrozenTrial) -> bool:
@@ -130,9 +134,9 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
     seeds, own_seed = "seed" in space.dimensions(), space.baseline.override(settings.overrides).seed
     recipes = {recipe_of(trial) for trial in finished(study)}
     for trial in finished(old):
-        attributes = trial.user_attrs | {"copied_from": {"study": old.study_name, "trial": trial.number}}
-        if attributes.get("error"):
+        if kept.error(trial):
             continue
+        attributes = kept.scalars(trial) | {"copied_from": f"{old.study_name} {trial.number}"}
         try:
             recipe = recipe_of(trial)
             if recipe is None or recipe in recipes:
@@ -142,8 +146,8 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
             space(fixed)
             if weights(recipe) != attributes["weights"]:
                 raise MilairError(f"the weights of {recipe.backbone} are others now")
-            values = {"parameters": attributes.get("parameters", {}).get("total"), "ms": attributes.get("ms")}
-            if unknown := [name for name in settings.limits if values[name] is None]:
+            values = {name: attributes[name] for name in settings.limits if attributes.get(name) is not None}
+            if unknown := [name for name in settings.limits if name not in values]:
                 raise MilairError(f"an older milair trained it and did not keep {unknown[0]}, which has a limit")
         except MilairError as error:
             others.append(f"trial {trial.number}: {error}")
@@ -156,7 +160,7 @@ def take_over(session: Session, old: optuna.Study, weights: Callable[[Recipe], s
                 distributions=fixed.distributions,
                 intermediate_values=trial.intermediate_values,
                 user_attrs=attributes,
-                system_attrs={name: v for name, v in trial.system_attrs.items() if not name.startswith(_OWN)},
+                system_attrs={n: v for n, v in trial.system_attrs.items() if not n.startswith(_OWN)} | kept.long(trial),
                 constraints=constraints(settings.limits, values),
             )
         )

@@ -18,7 +18,7 @@ from milair.model.detector import Detector, Ensemble
 from milair.recipe import Recipe
 from milair.study.arms import FOLDS
 from milair.study.describing import Description, Validation
-from milair.study.kept import trained
+from milair.study.kept import scalars, trained
 from milair.study.session import Session
 from milair.training import devices
 from milair.training.finetuning import EPOCHS, finetune
@@ -110,7 +110,7 @@ class Retraining:
         the weights are not those of a trial."""
         models: list[_Member] = []
         for trial in trials:
-            stored = trial.user_attrs
+            stored = scalars(trial)
             recipe = Recipe.from_json(trained(trial))
             if (
                 self.everything or self.session.by_folds
@@ -121,7 +121,7 @@ class Retraining:
             if self.unfreeze:  # what the backbone does not have is said before anything is trained
                 backbones.on_meta(recipe.feature_map).unfreeze(self.unfreeze)
             name = folder.name if trial is trials[0] else f"{folder.name}-trial{trial.number}"
-            with devices.with_threads(stored["device"]["threads"]):
+            with devices.with_threads(stored["threads"]):
                 for seed in range(recipe.seed, recipe.seed + seeds):
                     place = folder.with_name(name if seed == recipe.seed else f"{name}-seed{seed}")
                     again = replace(recipe, seed=seed)

@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from milair.errors import MilairError, OutsideError, what_failed
-from milair.study import storage
+from milair.study import kept, storage
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
 from milair.study.dashboard import Board
 from milair.study.lock import SEARCH, Hold
-from milair.study.objective import REFERENCE, Objective, Steps
+from milair.study.objective import Objective, Steps
 from milair.study.queue import queue_again
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
@@ -131,9 +131,7 @@ class Search:
         trials = study.get_trials(deepcopy=False)
         finished = sum(trial.state in FINISHED and CONFIRMS not in trial.user_attrs for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-        drawn = [
-            trial.params for trial in trials if trial.state != TrialState.WAITING and REFERENCE not in trial.user_attrs
-        ]
+        drawn = [trial.params for trial in trials if trial.state != TrialState.WAITING and not kept.reference(trial)]
         exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
         if monotonic() >= plan.deadline:
             return "goal" if finished >= plan.goal else "time"
@@ -173,8 +171,8 @@ class Search:
         base, number = storage.of(self.hold.study), trial._trial_id
         with suppress(UpdateFinishedTrialError):
             base.set_trial_user_attr(number, SEARCH, self.hold.id)
-            if trial.user_attrs.get("error"):  # of an earlier attempt
-                base.set_trial_user_attr(number, "error", None)
+            if kept.error(trial):  # of an earlier attempt
+                base.set_trial_system_attr(number, kept.ERROR, "")
             if base.set_trial_state_values(number, TrialState.RUNNING):
                 return True
             base.set_trial_user_attr(number, SEARCH, None)
@@ -229,11 +227,11 @@ class Search:
             raise outcome
         self.hold.check()
         if isinstance(outcome, Exception) and not isinstance(outcome, optuna.TrialPruned):
-            trial.set_user_attr("error", what_failed(outcome))
+            kept.keep(trial, error=what_failed(outcome))
         if isinstance(outcome, OSError | OutsideError):
             raise OutsideError(what_failed(outcome)) from outcome
         if self.board is not None:
-            self.board.trial(trial, state, what_failed(outcome) if isinstance(outcome, Exception) else "")
+            self.board.trial(trial, state, str(outcome) if state == TrialState.PRUNED else "")
             self.hold.check()  # once more: pictures take their time
         self.hold.study.tell(trial, value, state)
         self._told(trial, worker)
@@ -245,7 +243,7 @@ class Search:
             self.board.study()
         self.failures = self.failures + 1 if frozen.state == TrialState.FAIL else 0
         if self.failures == FAILURES:
-            raise MilairError(f"{FAILURES} trials failed in a row, the last with: {frozen.user_attrs.get('error')}")
+            raise MilairError(f"{FAILURES} trials failed in a row, the last with: {kept.error(frozen)}")
 
     def _bereaved(self, trial: optuna.Trial, worker: str) -> None:
         """The worker of a trial has died: it waits as it was, unless too many have died with it."""

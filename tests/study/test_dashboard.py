@@ -9,6 +9,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import optuna_dashboard
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
-from tiny import load, make, search
+from tiny import SPACE, load, make, search
 
 from milair import api, studies
-from milair.study import artifacts, drawing, kept, notes, storage
+from milair.study import artifacts, dashboard, drawing, kept, notes, storage
 
 CHROMIUM = shutil.which("chromium")
 
@@ -33,9 +34,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def files(folder: Path, trial: FrozenTrial) -> dict[str, bytes]:
-    """A trial's artifacts by their names."""
-    metas = [json.loads(value) for name, value in trial.system_attrs.items() if name.startswith(artifacts.PREFIX)]
+def files(folder: Path, of: FrozenTrial | optuna.Study) -> dict[str, bytes]:
+    """The artifacts of a trial or of a study by their names."""
+    attributes = of.system_attrs if isinstance(of, FrozenTrial) else storage.of(of).get_study_system_attrs(of._study_id)
+    metas = [json.loads(value) for name, value in attributes.items() if name.startswith(artifacts.PREFIX)]
     return {meta["filename"]: (folder / "studies" / "artifacts" / meta["artifact_id"]).read_bytes() for meta in metas}
 
 
@@ -72,9 +74,11 @@ def test_a_trial_has_a_note_pictures_and_tables(searched: Path) -> None:
         assert sum(scores) / len(scores) == pytest.approx(trial.value, abs=1e-3)
 
 
-def test_no_attribute_is_wider_than_a_page(searched: Path) -> None:
-    for trial in load(searched).trials:
-        assert max(len(f"{name} {json.dumps(value)}") for name, value in trial.user_attrs.items()) < 80
+def test_attributes_are_small_scalars(mixed: Path) -> None:
+    for trial in load(mixed).trials:
+        for name, value in trial.user_attrs.items():
+            assert isinstance(value, str | float | int | None)
+            assert len(f"{name} {value}") <= 30, name
 
 
 def test_the_study_has_a_note_and_figures(searched: Path) -> None:
@@ -91,11 +95,41 @@ def test_the_study_has_a_note_and_figures(searched: Path) -> None:
     attributes = storage.of(study).get_study_system_attrs(study._study_id)
     figures = optuna_dashboard._custom_plot_data.get_plotly_graph_objects(attributes)
     assert sorted(figures) == ["accuracy-and-iou", "score-over-passes", "time-and-score"]
-    points, line = json.loads(figures["score-over-passes"])["data"]
+    points, line, expected = json.loads(figures["score-over-passes"])["data"]
     assert points["x"] == [10, 20, 30]  # five epochs of two views each
     assert points["y"] == pytest.approx([trial.value for trial in study.trials], abs=1e-4)
     assert line["y"] == sorted(line["y"])
+    assert expected["name"] == f"trial {best.number} on other frames, 95%"
+    assert expected["y"][0] <= round(study.best_value, 4)
+    assert expected["error_y"]["array"][0] > 0
     assert line["y"][-1] == pytest.approx(study.best_value, abs=1e-4)
+
+
+def test_the_study_has_pictures_of_its_best_trial_and_no_others(tmp_path: Path, searched: Path) -> None:
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    study, place = load(tmp_path), tmp_path / "studies" / "artifacts"
+    before = files(tmp_path, study)
+    assert sorted(before) == ["best-confusion.svg", "best-frames.jpeg", "best-worst.jpeg"]
+    assert f"trial {study.best_trial.number}:" in before["best-confusion.svg"].decode()
+    assert all(len(content) <= dashboard.SHEET for content in before.values())
+    sheet = Image.open(io.BytesIO(before["best-frames.jpeg"]))
+    assert sheet.width == 6 * 256
+    count = len(list(place.iterdir()))
+    better = optuna.create_trial(
+        state=TrialState.COMPLETE,
+        value=0.99,
+        params=study.trials[0].params,
+        distributions=study.trials[0].distributions,
+        user_attrs=study.trials[0].user_attrs | {"arm": "another"},
+        system_attrs={n: v for n, v in study.trials[0].system_attrs.items() if not n.startswith(artifacts.PREFIX)},
+    )
+    study.add_trial(better)
+    options = ["--data", str(tmp_path / "frames"), "--spaces", str(tmp_path / "spaces"), "--views", "2"]
+    words = ["--study", "tiny", *options, "--studies", str(tmp_path / "studies"), "--devices", "cpu", "--trials", "3"]
+    assert search(words) == 0
+    after = files(tmp_path, load(tmp_path))
+    assert "trial 3:" in after["best-confusion.svg"].decode()
+    assert len(list(place.iterdir())) == count
 
 
 def test_a_note_of_a_person_stays_above_ours(tmp_path: Path, searched: Path) -> None:
@@ -136,7 +170,8 @@ def test_a_trial_that_runs_again_replaces_its_files_and_deleting_leaves_none(
     assert len(before) == 8
     assert "complete" in note(study, study.trials[1])
     assert search(options, "--trials", "2") == 0
-    assert sorted(path.name for path in place.iterdir()) == before
+    assert {path.name for path in place.iterdir()} > set(before)
+    assert len(list(place.iterdir())) == 8 + 3  # the study's own
     assert len(files(tmp_path, load(tmp_path).trials[1])) == 4
     (place / "of-another-program").touch()
     assert studies.main(["delete", "tiny", "--yes", "--studies", str(tmp_path / "studies")]) == 0
@@ -168,10 +203,10 @@ def test_a_disk_that_takes_no_picture_ends_a_search_and_its_trial_waits(
     assert len(files(tmp_path, load(tmp_path).trials[0])) == 4
 
 
-@pytest.fixture(scope="module")
-def url(searched: Path) -> Iterator[str]:
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
     """The study's page, served as `milair dashboard` does."""
-    with api.dashboard("tiny", studies=searched / "studies") as server:
+    with api.dashboard("tiny", studies=folder / "studies") as server:
         thread = threading.Thread(target=server.serve, daemon=True)
         thread.start()
         yield server.url
@@ -179,43 +214,61 @@ def url(searched: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_it_is_served_to_this_machine_with_its_pictures(searched: Path, url: str) -> None:
-    assert url.startswith("http://127.0.0.1:")
+def test_it_is_served_to_this_machine_with_its_pictures(searched: Path) -> None:
     study = load(searched)
     trial = study.trials[0]
     (sheet,) = [name for name, value in trial.system_attrs.items() if "frames.jpeg" in str(value)]
-    place = f"{url.partition('/dashboard')[0]}/artifacts/{study._study_id}/{trial._trial_id}/"
-    with urllib.request.urlopen(place + sheet.removeprefix(artifacts.PREFIX), timeout=20) as answer:
-        assert answer.headers["Content-Type"] == "image/jpeg"
-        assert answer.read() == files(searched, trial)["frames.jpeg"]
+    with served(searched) as url:
+        assert url.startswith("http://127.0.0.1:")
+        place = f"{url.partition('/dashboard')[0]}/artifacts/{study._study_id}/{trial._trial_id}/"
+        with urllib.request.urlopen(place + sheet.removeprefix(artifacts.PREFIX), timeout=20) as answer:
+            assert answer.headers["Content-Type"] == "image/jpeg"
+            assert answer.read() == files(searched, trial)["frames.jpeg"]
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study: a reference, a complete trial, a pruned one, one that failed, and another complete one."""
+    folder = tmp_path_factory.mktemp("mixed")
+    options, prune = make(folder), optuna.Trial.should_prune
+    text = SPACE.replace("\n\ndef", "\nREFERENCES = [replace(BASELINE, reg_head=ConvHead(0), seed=5)]\n\ndef")
+    fails = "    if getattr(trial, 'number', 0) == 3:\n        raise ValueError('no luck ' * 30)\n"
+    (folder / "spaces" / "tiny.py").write_text(text.replace("    return", fails + "    return"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optuna.Trial, "should_prune", lambda self: self.number == 2 or prune(self))
+        search(options, "--trials", "4")
+    states = [trial.state.name for trial in load(folder).trials]
+    assert states == ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "COMPLETE"]
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Some regimes")  # of the dashboard, in so small a study
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-def test_its_pages_fit_a_browser_and_show_the_pictures(url: str) -> None:
-    """At 800 pixels a trial's page is as wide as the dashboard's own line of its date, which is never folded."""
+def test_its_pages_fit_a_browser_and_show_the_pictures(mixed: Path) -> None:
+    """The dashboard's own two dates, which are never folded, are wider than a page of 800 pixels has room for."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with playwright.sync_playwright() as engines:
+    dates = (
+        "document.querySelectorAll('*').forEach(e => { if (/^\\w{3} \\w{3} \\d.*GMT/.test(e.textContent)) e.remove() })"
+    )
+    with served(mixed) as url, playwright.sync_playwright() as engines:
         browser = engines.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for width in (1280, 800):
             page = browser.new_page(viewport={"width": width, "height": 1000})
-            for place, seen in (
-                ("", "Score over passes"),
-                ("/note", "How wide?"),
-                ("/trials?numbers=1", "frames.jpeg"),
+            for place, seen, pictures in (
+                ("", "Score over passes", 3),  # of the best trial
+                ("/note", "How wide?", 0),
+                ("/trials?numbers=0", "frames.jpeg", 2),  # the reference
+                ("/trials?numbers=1", "frames.jpeg", 2),  # complete
+                ("/trials?numbers=2", "frames.jpeg", 2),  # pruned
+                ("/trials?numbers=3", "no luck", 0),  # failed
             ):
                 page.goto(url + place)
                 page.get_by_text(seen).first.wait_for(timeout=30_000)
                 page.wait_for_load_state("networkidle")
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                if width == 1280 or "trials" not in place:
-                    assert wide <= width, place
-                if "trials" in place:
-                    pictures = "[...document.images].map(image => image.complete && image.naturalWidth)"
-                    assert min(page.evaluate(pictures)) > 200
-                    assert page.evaluate("document.images.length") == 2
-                    own, dated = (
-                        page.get_by_text(text).first.evaluate("line => line.scrollWidth")
-                        for text in ("parameters {", "Coordinated")
-                    )
-                    assert own <= dated
+                if width == 800 and "trials" in place:
+                    page.evaluate(dates)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, place)
+                widths = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
+                assert len(widths) == pictures
+                assert all(wide > 200 for wide in widths)
         browser.close()

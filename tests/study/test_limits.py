@@ -16,7 +16,7 @@ from milair import MilairError, Recipe, api, objective, report, retrain, space
 from milair.console.progress import Progress
 from milair.errors import UsageError
 from milair.model import heads
-from milair.study import limits, queue, results, samplers
+from milair.study import kept, limits, queue, results, samplers
 from milair.study.kept import trained as recipe_json
 from milair.study.objective import PINNED, Objective
 from milair.study.session import open_session
@@ -63,8 +63,8 @@ def test_what_has_too_many_parameters_is_not_trained_but_for_what_is_pinned(
         recipe = Recipe.from_json(recipe_json(trial))
         total = heads.size(recipe, len(made.session.frames.classes)).total
         assert trial.constraints == {"parameters": total / 9e5 - 1}
-        assert trial.user_attrs.get("error") == (
-            "not trained: over the limit parameters=900000" if trial.state == TrialState.PRUNED else None
+        assert kept.error(trial) == (
+            "not trained: over the limit parameters=900000" if trial.state == TrialState.PRUNED else ""
         )
     assert [arm.trials[0].number for arm in results.ranked(study)] == [study.best_trial.number] == [0]
 

@@ -149,7 +149,8 @@ def test_a_copy_beside_its_original_has_files_of_its_own_and_leaves_those_they_s
     shared = {path.name for path in place.iterdir()}
     old, twin = (optuna.load_study(study_name=name, storage=database(folder)) for name in (NAME, "twin"))
     for study in (old, twin):
-        artifacts.keep(place, study.ask(), "frames.jpeg", "image/jpeg", study.study_name.encode())
+        files = [("frames.jpeg", "image/jpeg", study.study_name.encode())]
+        artifacts.keep(place, study.ask(), artifacts.token(study), files)
     assert len({path.name for path in place.iterdir()} - shared) == 2
     assert run(folder, "delete", "twin", "--yes") == 0
     assert {path.name for path in place.iterdir()} > shared

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from milair.errors import MilairError, OutsideError
 from milair.frames.frame import Split
 from milair.recipe import Recipe
-from milair.study import lock, queue, storage
+from milair.study import kept, lock, queue, storage
 from milair.study.confirming import Confirmation
 from milair.study.searching import Plan, Search
 from milair.training.paired import Truth
@@ -92,8 +92,8 @@ def test_a_failure_keeps_its_reason(study: optuna.Study) -> None:
 
     assert run(study, score, 2)[0] == "goal"
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 2 + ["COMPLETE", "FAIL", "COMPLETE"]
-    reasons = [trial.user_attrs.get("error") for trial in study.trials]
-    assert reasons == ["ValueError: no luck"] * 2 + [None, "ArithmeticError: its score is not a number", None]
+    reasons = [kept.error(trial) for trial in study.trials]
+    assert reasons == ["ValueError: no luck"] * 2 + ["", "ArithmeticError: its score is not a number", ""]
 
 
 def interrupt(*_: object) -> Any:
@@ -187,7 +187,7 @@ def test_a_trial_with_which_three_workers_die_has_failed(study: optuna.Study) ->
     answers = iter([Died("first")] * 3)
     assert run(study, x, 1, Pool(lambda: next(answers, Ended()))) == ("goal", ["first"] * 3)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
-    assert study.trials[0].user_attrs["error"] == "3 workers died with it"
+    assert kept.error(study.trials[0]) == "3 workers died with it"
     assert study.trials[0].user_attrs["deaths"] == 3
 
 
@@ -208,9 +208,9 @@ def test_three_failures_in_a_row_end_a_search(study: optuna.Study) -> None:
 def test_trouble_outside_of_a_trial_ends_a_search_and_the_trial_waits(study: optuna.Study) -> None:
     with pytest.raises(OutsideError, match="no room"):
         run(study, x, pool=Pool(lambda: Ended("outside", "no room")))
-    assert [(trial.state.name, trial.user_attrs["error"]) for trial in study.trials] == [("WAITING", "no room")]
+    assert [(trial.state.name, kept.error(trial)) for trial in study.trials] == [("WAITING", "no room")]
     run(study, x)
-    assert [(trial.state.name, trial.user_attrs["error"]) for trial in study.trials] == [("COMPLETE", None)]
+    assert [(trial.state.name, kept.error(trial)) for trial in study.trials] == [("COMPLETE", "")]
 
 
 def test_a_trial_that_ends_while_it_is_put_back_stays_ended(

@@ -69,10 +69,10 @@ def test_the_baseline_is_first_and_all_is_kept(searched: Path) -> None:
     assert len(losses) == kept["epochs"] == 5
     assert losses.index(min(loss for loss in losses if loss is not None)) + 1 == kept["epoch"]
     assert trial.value == (validation["iou"][kept["epoch"] - 1] + kept["accuracy"]) / 2
-    assert kept["parameters"]["total"] > kept["parameters"]["trainable"] > 0
-    assert kept["memory"]["ram_MB"] > 0
+    assert kept["parameters"] > kept["trained"] > 0
+    assert kept["ram_MB"] > 0
     assert kept["seconds"] > 0
-    assert kept["device"] == {"name": "cpu", "threads": 1}
+    assert (kept["device"], kept["threads"]) == ("cpu", 1)
 
 
 def test_the_objective_runs_under_plain_optuna(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_trials_that_fit_are_taken_over_once_and_whole(tmp_path: Path, old: optu
     for mine, theirs in zip(new.trials, old.trials, strict=True):  # and no second baseline
         assert (mine.params, mine.value, mine.state) == (theirs.params, theirs.value, theirs.state)
         assert mine.intermediate_values == theirs.intermediate_values
-        assert mine.user_attrs["copied_from"] == {"study": "tiny@frames", "trial": theirs.number}
+        assert mine.user_attrs["copied_from"] == f"tiny@frames {theirs.number}"
     assert take_over(tmp_path, new, old) == (0, [])
 
 

@@ -17,6 +17,7 @@ from milair.model.detector import Detector
 from milair.model.heads import Heads
 from milair.model.preprocessing import Preprocessing
 from milair.recipe import LinearHead, Recipe
+from milair.study import kept
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(backbone="squeezenet1_1", weights="random", image_size="64x48", cls_head=LinearHead("8"))
@@ -77,7 +78,7 @@ def test_a_search_whose_banks_have_no_room_any_more_goes_on_once_there_is_some(t
         filler.unlink()
         assert search(options) == 0
         assert_whole(place.trials(), 3)
-        assert all(trial.user_attrs.get("error") is None for trial in place.trials())
+        assert all(not kept.error(trial) for trial in place.trials())
         assert files(disk) == place.undisturbed(tmp_path / "peace", views=12)
 
 

@@ -14,7 +14,7 @@ from optuna.trial import FixedTrial
 from tiny import SPACE, search
 from torchvision.models import get_model
 
-from milair.study import storage
+from milair.study import kept, storage
 
 # A worker that may take only so much memory: it runs out of it as it builds one head, and as it trains another.
 MEMORY = """
@@ -22,7 +22,7 @@ import json, resource, sys
 from pathlib import Path
 import optuna, psutil, torch
 from milair import api
-from milair.study import storage
+from milair.study import kept, storage
 
 torch.set_num_threads(1)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -37,7 +37,7 @@ objective.trainer.bank(objective.session.training(objective.session.space.baseli
 limit = psutil.Process().memory_info().vms + room
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 study.optimize(objective, n_trials=3)
-print(json.dumps([[trial.state.name, trial.value, trial.user_attrs.get("error")] for trial in study.trials]))
+print(json.dumps([[trial.state.name, trial.value, kept.error(trial)] for trial in study.trials]))
 """
 
 
@@ -51,7 +51,7 @@ def test_a_trial_that_runs_out_of_memory_is_pruned_and_the_next_is_unharmed(tmp_
         assert state == "PRUNED"
         assert value is None
         assert reason.startswith("out of memory: ")
-    assert after == ["COMPLETE", place.objective()(FixedTrial({"cls_head.widths": "8", "alpha": 0.7})), None]
+    assert after == ["COMPLETE", place.objective()(FixedTrial({"cls_head.widths": "8", "alpha": 0.7})), ""]
 
 
 def test_a_loss_that_is_not_a_number_prunes_a_trial(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_a_loss_that_is_not_a_number_prunes_a_trial(tmp_path: Path) -> None:
     study.optimize(place.objective(weights=str(tmp_path)), n_trials=2)
     hopeless, after = study.trials
     assert (hopeless.state.name, after.state.name) == ("PRUNED", "COMPLETE")
-    assert hopeless.user_attrs["error"] == "diverged: its loss is not a number from epoch 1 on"
-    assert after.user_attrs.get("error") is None
+    assert kept.error(hopeless) == "diverged: its loss is not a number from epoch 1 on"
+    assert kept.error(after) == ""
 
 
 def test_a_trial_that_needs_more_memory_than_there_is_is_not_started(tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_a_trial_that_needs_more_memory_than_there_is_is_not_started(tmp_path: P
     study.optimize(place.objective(), n_trials=2)
     hopeless, after = study.trials
     assert (hopeless.state.name, after.state.name) == ("PRUNED", "COMPLETE")
-    assert hopeless.user_attrs["error"].startswith("not started: it needs about ")
-    assert hopeless.user_attrs["error"].endswith(" GB")
+    assert kept.error(hopeless).startswith("not started: it needs about ")
+    assert kept.error(hopeless).endswith(" GB")
 
 
 @pytest.mark.faults
@@ -110,7 +110,7 @@ def test_a_picture_that_vanished_ends_a_search_which_goes_on_once_it_is_back(
     hidden.rename(picture)
     assert search([*place.options, *options]) == 0
     assert_whole(place.trials(), 4)
-    assert all(trial.user_attrs.get("error") is None for trial in place.trials())
+    assert all(not kept.error(trial) for trial in place.trials())
 
 
 def test_failures_in_a_row_end_a_search_with_their_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,5 +119,5 @@ def test_failures_in_a_row_end_a_search_with_their_reason(tmp_path: Path, capsys
     assert search([*place.options, "--trials", "9"]) == 1
     assert capsys.readouterr().err == "milair: 3 trials failed in a row, the last with: ValueError: no luck\n"
     assert [trial.state.name for trial in place.trials()][:3] == ["FAIL"] * 3
-    assert {trial.user_attrs["error"] for trial in place.trials()[:3]} == {"ValueError: no luck"}
+    assert {kept.error(trial) for trial in place.trials()[:3]} == {"ValueError: no luck"}
     assert place.states()["RUNNING"] == 0
