@@ -16,6 +16,7 @@ import torch
 
 from milair import Recipe, load
 from milair.frames.frame import Split
+from milair.study import kept
 from milair.study.results import finished
 from milair.training.in_process import Trainer
 from milair.training.train import new_heads
@@ -96,7 +97,7 @@ def test_workers_share_a_gpu(count: int, tmp_path: Path) -> None:
     study = search(tmp_path, ",".join([DEVICE] * count), "--trials", "4", "--pruner", "none")
     trials = finished(study)
     assert len(trials) == 4
-    names = {trial.user_attrs["device"]["name"] for trial in trials}
+    names = {kept.scalars(trial)["device"] for trial in trials}
     assert names == {torch.cuda.get_device_name(DEVICE) if DEVICE.startswith("cuda") else DEVICE}
 
 
