@@ -71,7 +71,7 @@ class Progress:
 
     def search(self, finished: Sequence[FrozenTrial], goal: int, workers: Sequence[str]) -> None:
         """A search begins, with these trials finished already."""
-        self.goal, self.workers, self.started = goal, workers, monotonic()
+        self.goal, self.workers, self.started = goal, list(workers), monotonic()
         self.before = self.finished = len(finished)  # trials at the start, and now
         self.best: float | None = None
         self.begun: float | None = None  # the best of those that had one fold only
@@ -80,6 +80,7 @@ class Progress:
 
     def trial(self, trial: FrozenTrial, worker: str = "") -> None:
         """A trial ended: its line stands above what is live of other workers."""
+        self._meet(worker)
         if self.live is not None and worker in self.tasks:
             self.live.update(self.tasks[worker], visible=False)
         self.finished += trial.state in FINISHED and CONFIRMS not in trial.user_attrs
@@ -91,7 +92,7 @@ class Progress:
             attributes.get("error"),
         ]
         head = self._row("trial", "worker", "state", "score", "best", "epochs", "time", "left", "recipe")
-        self.note(Group("", head), "the head of the table of trials")
+        self.note(Group("", head), f"the head of the table of trials, {len(self.workers) > 1}")
         self._print(
             self._row(
                 str(trial.number),
@@ -112,6 +113,7 @@ class Progress:
 
     def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
         """`done` of `total` steps of something are done, by one of the workers."""
+        self._meet(worker)
         remarks = [] if score is None else [f"score {score:.4f}"]
         if remarks and self._best is not None:
             remarks.append(f"best {self._best:.4f}")
@@ -128,6 +130,11 @@ class Progress:
     def _best(self) -> float | None:
         """The best complete score; that of one fold as long as there is none."""
         return self.begun if self.best is None else self.best
+
+    def _meet(self, worker: str) -> None:
+        """Those of a cluster come and go; with the second one their column comes."""
+        if worker and worker not in self.workers:
+            self.workers.append(worker)
 
     def _rank(self, trial: FrozenTrial) -> None:
         if trial.value is not None and within(trial):
