@@ -5,9 +5,10 @@ listens; a second thread only looks whether nodes came or went.
 """
 
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -35,8 +36,15 @@ _LOOK = 1.0  # seconds between two looks at the nodes
 class _Node:
     id: str
     name: str
+    place: tuple[str, int]  # where Ray listens on it: address and port
     cpus: int
     gpus: int
+
+    def answers(self) -> bool:
+        """Whether Ray lives there. The cluster needs some seconds to see that it does not."""
+        with suppress(OSError), socket.create_connection(self.place, timeout=_LOOK):
+            return True
+        return False
 
 
 class _Worker:
@@ -184,7 +192,7 @@ class Workers(Pool[_Worker]):
 
     def _died(self, name: str, worker: _Worker) -> Died:
         del self.processes[name]
-        if worker.node.id not in _nodes():
+        if worker.node.id not in _nodes() or not worker.node.answers():
             return Died(f"worker {name} is gone with its node", machine=True)
         died = f"worker {name} died ({worker.reason})"
         self.deaths[worker.node.id] += 1
@@ -227,10 +235,9 @@ def connected(address: str, debug: bool) -> Iterator[None]:
 
 def _nodes() -> dict[str, _Node]:
     """Those that live, by their ids."""
-    return {
-        node["NodeID"]: _Node(
-            node["NodeID"], node["NodeName"], int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    }
+    nodes = {}
+    for node in filter(lambda node: node["Alive"], ray.nodes()):
+        cpus, gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
+        place = node["NodeManagerAddress"], node["NodeManagerPort"]
+        nodes[node["NodeID"]] = _Node(node["NodeID"], node["NodeName"], place, cpus, gpus)
+    return nodes
