@@ -34,6 +34,7 @@ PAGES = [
         for name in (
             "backbones",
             "beyond",
+            "cluster",
             "document",
             "export",
             "extend",

@@ -30,6 +30,7 @@ from milair.workers.messages import Check, Start, Stop
 from milair.workers.pool import RESTARTS, Pool
 
 _LOOK = 1.0  # seconds between two looks at the nodes
+_REACH = 5.0  # seconds to reach a cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,9 @@ def connected(address: str, debug: bool) -> Iterator[None]:
         raise MilairError(f"--address {address}: a search runs on a node of its cluster, and says auto or HOST:PORT")
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        if ":" in address:  # Ray itself tries for minutes
+            host, port = address.rsplit(":", 1)
+            socket.create_connection((host, int(port)), timeout=_REACH).close()
         ray.init(address=address, log_to_driver=debug, logging_level="ERROR", namespace="milair")
     except Exception as error:  # Ray raises many kinds
         raise MilairError(f"--address {address}: {first_line(error)} (ray start --head begins a cluster)") from error

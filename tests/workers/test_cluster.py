@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import random
+import re
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from clusters import Nodes, nodes
-from faults import Place, assert_one_line, assert_whole, until
+from faults import PATIENCE, SEED, Place, assert_one_line, assert_whole, until
 from filelock import FileLock
 
+import milair
 from milair import __version__
 from milair.errors import MilairError
+from milair.search import arguments
 from milair.study.kept import curves, outputs
 from milair.workers.actor import Actor, Parcel, Terms, refuse_unheld
+
+if TYPE_CHECKING:
+    from postgres import Server
+
+pytest_plugins = ["postgres"]
 
 FIXED = ("--sampler", "random", "--pruner", "none", "--seed", "5")
 LONG = (*FIXED, "--set", "epochs=250", "--set", "patience=250")
@@ -43,6 +57,10 @@ def told(place: Place) -> list[object]:
         [trial.number, trial.params, trial.state, trial.value, trial.intermediate_values, curves(trial), outputs(trial)]
         for trial in place.trials()
     ]
+
+
+def has(place: Place, trials: int) -> bool:
+    return place.states()["COMPLETE"] >= trials
 
 
 @with_ray
@@ -90,9 +108,49 @@ def test_a_node_and_a_driver_that_vanish_lose_nothing(cluster: Nodes, place: Pla
 
 @with_ray
 @quietly
-def test_where_no_cluster_is_a_search_says_so(place: Place) -> None:
-    with place.search("--devices", "auto", "--engine", "ray", "--address", "127.0.0.1:1") as search:
-        assert_one_line(search, "--address 127.0.0.1:1", "ray start --head")
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_sixty_trials_survive_five_nodes_and_two_drivers(cluster: Nodes, server: Server, tmp_path: Path) -> None:
+    """Any node vanishes at any moment and another joins; the study is the one of an undisturbed search here."""
+    print(f"MILAIR_FAULTS_SEED={SEED}")
+    chance, began = random.Random(SEED), time.monotonic()
+    here, there = Place(tmp_path / "here"), Place(tmp_path / "there", url=server.database())
+    options = (*FIXED, "--set", "epochs=150", "--set", "patience=150", "--trials", "60")
+    strikes = chance.sample(["node"] * 5 + ["driver"] * 2, 7)
+    before = there.finished()
+    with ExitStack() as searches:
+        search = searches.enter_context(cluster.search(there, *options))
+        for strike in strikes:
+            more = len(before) + chance.randint(1, 5)
+            assert until(partial(has, there, more)), search.errors
+            time.sleep(chance.uniform(0, 3))
+            assert not search.over, search.errors
+            if strike == "node":
+                cluster.kill(chance.choice(cluster.nodes))
+                cluster.add()
+            else:
+                search.process.kill()
+                assert cluster.alone(), "actors outlive their search"
+                search = searches.enter_context(cluster.search(there, *options))
+            after = there.finished()
+            assert {number: after[number] for number in before} == before, "a finished trial was lost or changed"
+            before = after
+        assert search.end(3 * PATIENCE) == 0, search.errors
+        again = search.output.count("is gone with its node")
+    assert_whole(there.trials(), 60)
+    assert cluster.alone()
+    print(f"{strikes}: {time.monotonic() - began:.0f} s; the last search lost {again} workers with their nodes")
+    with here.search(*options) as local:
+        assert local.end(3 * PATIENCE) == 0, local.errors
+    assert told(there) == told(here)
+
+
+@with_ray
+@quietly
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_where_no_cluster_is_a_search_says_so(place: Place, address: str) -> None:
+    with place.search("--devices", "auto", "--engine", "ray", "--address", address) as search:
+        assert_one_line(search, f"--address {address}: ")
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed here")
@@ -108,6 +166,15 @@ def test_options_of_another_engine_are_refused(place: Place) -> None:
     with place.search("--engine", "ray") as search:  # its --devices is cpu
         assert search.end() == 2
     assert "are for this machine" in search.errors
+
+
+def test_the_commands_of_the_page_are_commands() -> None:
+    """Their options are taken; the cluster of the page is not begun, as `ray stop` would end those of others."""
+    page = Path(milair.__file__).parents[1] / "docs" / "cluster.md"
+    commands = re.findall(r"python -m milair\.search (.*)", page.read_text().replace("\\\n", " "))
+    assert len(commands) >= 4
+    for command in commands:
+        assert arguments().parse_args(shlex.split(command)).engine == "ray"
 
 
 def test_a_search_here_loads_no_ray() -> None:
