@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import ray
 from filelock import FileLock
-from ray._private.ray_logging import global_worker_stdstream_dispatcher
+from ray._private import worker as driver
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from milair import __version__
@@ -54,7 +54,7 @@ class _Worker:
     def __init__(self, node: _Node, gpu: bool) -> None:
         placed = NodeAffinitySchedulingStrategy(node.id, soft=False)
         options = {"num_cpus": 1, "num_gpus": int(gpu), "max_restarts": 0, "max_task_retries": 0}
-        self.node, self.joined, self.reason = node, False, "its process ended"
+        self.node, self.gpu, self.joined, self.reason = node, gpu, False, "its process ended"
         self.actor: Any = ray.remote(Actor).options(**options, max_concurrency=2, scheduling_strategy=placed).remote()
         self.told: Iterator[Any] = self.actor.hear.options(num_returns="streaming").remote()
 
@@ -94,8 +94,8 @@ class Workers(Pool[_Worker]):
         return [name for name, worker in self.processes.items() if worker.joined]
 
     def describe(self) -> str:
-        room, kind = sum(map(self._room, self.nodes.values())), "GPU" if self._gpus else "CPU"
-        return f"Ray at {self.address}: {len(self.nodes)} nodes with room for {room} workers, a {kind} each"
+        room, kind = sum(map(self._room, self.nodes.values())), "GPUs" if self._gpus else "CPUs"
+        return f"Ray at {self.address}: {len(self.nodes)} nodes with {room} {kind}, a worker for each"
 
     def begin(self) -> None:
         self.block.enter_context(connected(self.address, self.debug))
@@ -133,7 +133,7 @@ class Workers(Pool[_Worker]):
         return node.gpus if self._gpus else node.cpus
 
     def _start(self, worker: _Worker, inputs: Inputs) -> None:
-        device, threads = ("cuda:0", max(1, worker.node.cpus // worker.node.gpus)) if self._gpus else ("cpu", 1)
+        device, threads = ("cuda:0", max(1, worker.node.cpus // worker.node.gpus)) if worker.gpu else ("cpu", 1)
         worker.actor.start.remote(Start(inputs, device, threads), self.terms, self.parcel)
 
     def _tend(self) -> None:
@@ -172,7 +172,7 @@ class Workers(Pool[_Worker]):
                 self.say(f"node {node.name} is gone; {len(self.nodes)} are left")
         for node in self.nodes.values():
             if node.id not in before:
-                self.say(f"node {node.name} joins, with room for {self._room(node)} workers")
+                self.say(f"node {node.name} joins; workers that it has room for: {self._room(node)}")
         self._tend()
 
     def _lost(self, reason: str) -> None:
@@ -186,7 +186,7 @@ class Workers(Pool[_Worker]):
         elif isinstance(news, Ended) and process.joined:
             self.deaths[process.node.id] = 0
         elif isinstance(news, Ended):
-            del self.processes[name]
+            ray.kill(self.processes.pop(name).actor)
             self._leave_out(process.node, news.reason)
             return Died(f"worker {name} does not join: {news.reason}")
         return news
@@ -219,6 +219,8 @@ def connected(address: str, debug: bool) -> Iterator[None]:
     if address.startswith("ray://"):
         raise MilairError(f"--address {address}: a search runs on a node of its cluster, and says auto or HOST:PORT")
     handler = signal.getsignal(signal.SIGTERM)
+    if not debug:
+        driver.print_to_stdstream = lambda *_, **__: None  # what it says of its nodes: stdout is the search's
     try:
         if ":" in address:  # Ray itself tries for minutes
             host, port = address.rsplit(":", 1)
@@ -229,8 +231,6 @@ def connected(address: str, debug: bool) -> Iterator[None]:
     finally:
         if current_thread() is main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray's would end the search at once
-    if not debug:
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")  # stdout is the search's
     try:
         yield
     finally:

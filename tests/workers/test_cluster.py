@@ -91,7 +91,7 @@ def test_a_node_and_a_driver_that_vanish_lose_nothing(cluster: Nodes, place: Pla
         cluster.kill(cluster.nodes[1])
         assert until(lambda: "is gone with its node" in search.output or search.over), search.errors
         cluster.add()
-        assert until(lambda: "joins, with room for 1 workers" in search.output or search.over), search.errors
+        assert until(lambda: "joins; workers that it has room for: 1" in search.output or search.over), search.errors
         assert not search.over, search.errors
         before = place.finished()
         search.process.kill()
@@ -102,8 +102,27 @@ def test_a_node_and_a_driver_that_vanish_lose_nothing(cluster: Nodes, place: Pla
     assert_whole(place.trials(), 6)
     after = place.finished()
     assert all(after[number] == trial for number, trial in before.items())
+    assert "(raylet)" not in search.output
     assert not any("deaths" in trial.user_attrs for trial in place.trials())
     assert cluster.alone()
+
+
+@with_ray
+@quietly
+def test_a_node_that_does_not_fit_is_left_out(cluster: Nodes, place: Place) -> None:
+    """It has no folder for what is shipped; the others train."""
+    cluster.add(MILAIR_CACHE="/dev/null")
+    with cluster.search(place, *LONG, "--trials", "6", "--ship") as search:
+        assert until(lambda: "does not join: /dev/null" in search.output or search.over), search.errors
+        assert until(lambda: has(place, 1) or search.over)
+        assert until(lambda: place.states()["RUNNING"] == 3 or search.over)
+        assert not search.over, search.errors
+        search.process.terminate()
+        assert search.end() == 143, search.errors
+    assert place.states()["RUNNING"] == 0
+    assert "(raylet)" not in search.output
+    assert cluster.alone()
+    cluster.kill(cluster.nodes[-1])
 
 
 @with_ray
