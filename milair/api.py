@@ -30,7 +30,7 @@ from milair.study.objective import Objective
 from milair.study.session import Session, data_place, open_session
 from milair.study.settings import TRAINING, most_views
 from milair.training import devices as places
-from milair.workers.local import Workers
+from milair.workers.engines import pool
 
 if TYPE_CHECKING:  # torch, which a search leaves to its workers
     from milair.study.retraining import Combined, Retrained
@@ -56,6 +56,10 @@ def search(
     timeout: float | None = None,
     devices: str = "auto",
     per_device: int = 1,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    ship: bool = False,
     name: str | None = None,
     copy_from: str | None = None,
     sampler: str = "tpe",
@@ -77,15 +81,14 @@ def search(
     Then what may be the best is trained again at most `confirm` times, with other seeds: see study/confirming.py; None:
     a tenth of `trials` where these were trained in one fold only, else never.
     `timeout` in seconds: no trial begins later, and in its last part what may be the best goes first. `storage`: the
-    database's URL, else milair.db in `studies`. MilairError
-    says what is wrong, in a line; KeyboardInterrupt leaves trials in hand in the queue."""
+    database's URL, else milair.db in `studies`. `engine`: "local", or "ray" with the cluster's `address`, at most so
+    many `workers`, and `ship` for frames and weights that its nodes do not have. MilairError says what is wrong, in a
+    line; KeyboardInterrupt leaves trials in hand in the queue."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = console or Progress()
     chosen = _space(space, spaces)
-    names = places.places(devices, per_device)
     began, time = monotonic(), float("inf") if timeout is None else timeout
-    threads = places.threads(len(names))
-    with Workers(names, threads, debug) as workers:
+    with pool(engine, devices, per_device, address, workers, ship, bank, console.say, debug) as crew:
         database = storages.open_storage(storage or storages.default_url(studies))
         name = name or f"{chosen.name}@{Path(data_place(data)).name}"
         shown = storages.shown(database.url)
@@ -97,18 +100,18 @@ def search(
         study = optuna.load_study(study_name=name, storage=database) if existing else None
         enough = study is not None and trials is not None and results.is_through(study, trials, confirm)
         if not enough:
-            workers.begin()  # they import torch while the frames are read
+            crew.begin()  # they import torch while the frames are read
         session = open_session(chosen, study, data=data, progress=console.advance, **choices)
         chosen, without = session.space, {"backbone": session.settings.lacking()}
         queue.first(chosen)  # what the space cannot give is refused before there is a study
         baseline = session.recipe(chosen.baseline)
-        console.say(summary.describe(session, names, threads))
+        console.say(summary.describe(session, crew.describe()))
         order = samplers.shuffled(chosen, seed, without, sampler == "grid")
         passes = baseline.epochs * most_views(baseline, session.settings.dimensions)
         if not enough:
-            workers.start(session.inputs(bank, bank_quota))
+            crew.start(session.inputs(bank, bank_quota))
         if study is None:  # what is not available is said before there is one
-            console.say(summary.needs(workers.check(session.training(baseline)), bank_quota))
+            console.say(summary.needs(crew.check(session.training(baseline)), bank_quota))
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
         folds = session.truth if session.by_folds else None
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes, folds)
@@ -124,8 +127,8 @@ def search(
         copied = old, lambda recipe: _trainer(session, "cpu").weights(recipe)
         where = where_options(Namespace(studies=studies, storage=storage))
         board = partial(Board, session, place=artifacts.folder(studies), words=where)
-        run = partial(running.run, session, study, workers, plan, console, *copied, board)
-        end = searching.apart(run, workers.interrupt)
+        run = partial(running.run, session, study, crew, plan, console, *copied, board)
+        end = searching.apart(run, crew.interrupt)
     if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":
@@ -163,7 +166,7 @@ def dry_run(
     choices = {name: options.get(name) for name in names}
     session = open_session(_space(space, spaces), None, data=data, progress=console.advance, **choices)
     queue.first(session.space)
-    console.say(summary.describe(session, places.places(devices), places.threads(1)))
+    console.say(summary.describe(session, ", ".join(places.places(devices))))
     return costs(session, _trainer(session, devices), seed)
 
 

@@ -26,7 +26,7 @@ def arguments() -> ArgumentParser:
 @command(arguments)
 def main(options: Namespace, console: Progress) -> None:
     from milair.frames import drawing, read, sample, split
-    from milair.study.session import seen_pictures
+    from milair.frames.pictures import seen_pictures
 
     if options.action == "sample":
         sample.write(options.folder)

@@ -11,7 +11,7 @@ import nbclient
 import pytest
 
 from milair.frames import sample
-from milair.study.session import cache_folder
+from milair.frames.pictures import cache_folder
 
 DOCS = Path(__file__).parent.parent / "docs"
 TOY = {

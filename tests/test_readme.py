@@ -24,7 +24,7 @@ from milair import space
 from milair.__main__ import COMMANDS
 from milair.__main__ import main as milair
 from milair.frames import sample
-from milair.study.session import cache_folder
+from milair.frames.pictures import cache_folder
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -34,6 +34,7 @@ PAGES = [
         for name in (
             "backbones",
             "beyond",
+            "cluster",
             "document",
             "export",
             "extend",

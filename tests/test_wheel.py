@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from milair.frames import sample
-from milair.study.session import cache_folder
+from milair.frames.pictures import cache_folder
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = '''"""What a program outside of the repository does with milair."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import optuna
 
 from milair.frames import sample
+from milair.frames.pictures import cache_folder
 from milair.study import storage
-from milair.study.session import cache_folder
 
 SPACE = '''"""How wide?"""
 from dataclasses import replace

@@ -78,7 +78,7 @@ class Progress:
     ) -> None:
         """A search begins, with these trials finished already, and so many trainings `ahead`: of trials to be drawn,
         and of each fold of those that are to be confirmed. None begins after the `deadline` of time.monotonic."""
-        self.ahead, self.workers, self.started, self.deadline = ahead, workers, monotonic(), deadline
+        self.ahead, self.workers, self.started, self.deadline = ahead, list(workers), monotonic(), deadline
         self.ended = 0  # of these trainings
         self.best: float | None = None
         self.begun: float | None = None  # the best of those that had one fold only
@@ -87,6 +87,7 @@ class Progress:
 
     def trial(self, trial: FrozenTrial, worker: str = "") -> None:
         """A trial ended: its line stands above what is live of other workers."""
+        self._meet(worker)
         if self.live is not None and worker in self.tasks:
             self.live.update(self.tasks[worker], visible=False)
         if trial.state in FINISHED:
@@ -100,7 +101,7 @@ class Progress:
             kept.error(trial),
         ]
         head = self._row("trial", "worker", "state", "score", "best", "epochs", "time", "left", "recipe")
-        self.note(Group("", head), "the head of the table of trials")
+        self.note(Group("", head), f"the head of the table of trials, {len(self.workers) > 1}")
         self._print(
             self._row(
                 str(trial.number),
@@ -123,6 +124,7 @@ class Progress:
 
     def advance(self, what: str, done: int, total: int, score: float | None = None, worker: str = "") -> None:
         """`done` of `total` steps of something are done, by one of the workers."""
+        self._meet(worker)
         label = f"{worker} {what}" if len(self.workers) > 1 else what
         remarks = [] if score is None else [f"score {score:.4f}"]
         if score is not None and self._best is not None:
@@ -150,6 +152,11 @@ class Progress:
     def _best(self) -> float | None:
         """The best complete score; that of one fold as long as there is none."""
         return self.begun if self.best is None else self.best
+
+    def _meet(self, worker: str) -> None:
+        """Those of a cluster come and go; with the second one their column comes."""
+        if worker and worker not in self.workers:
+            self.workers.append(worker)
 
     def _rank(self, trial: FrozenTrial) -> None:
         if trial.value is not None and within(trial):

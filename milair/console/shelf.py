@@ -17,6 +17,7 @@ from milair.console.progress import Progress
 from milair.console.table import table
 from milair.errors import MilairError, UsageError
 from milair.features import quota
+from milair.frames.pictures import cache_folder
 from milair.space import default_folder
 from milair.study import artifacts, packing, queue, results, session, storage, upkeep
 from milair.study.settings import SAMPLE
@@ -140,7 +141,7 @@ ACTIONS = {
 
 
 def _bank(options: Namespace) -> Path:
-    return options.bank or session.cache_folder() / "banks"
+    return options.bank or cache_folder() / "banks"
 
 
 def _url(options: Namespace) -> str:

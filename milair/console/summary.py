@@ -79,7 +79,7 @@ def _interval(ranking: Sequence[arms.Arm], session: Session) -> dict[str, float]
     return {"expected": estimate.value, "low": estimate.low, "high": estimate.high, "frames": frames}
 
 
-def describe(session: Session, devices: Sequence[str], threads: int) -> str:
+def describe(session: Session, devices: str) -> str:
     """The data, the weights and the devices of a search, in a few lines."""
     settings, baseline = session.settings, session.recipe(session.space.baseline)
     fixed = ", ".join(f"{path} {value}" for path, value in settings.overrides.items() if path != "weights")
@@ -87,7 +87,7 @@ def describe(session: Session, devices: Sequence[str], threads: int) -> str:
         session.frames.describe(),
         splits.describe(session.splits(baseline.seed), settings.split),
         f"weights  {'random (seeded)' if baseline.weights == 'random' else f'pretrained ({settings.source})'}",
-        f"devices  {', '.join(devices)}; threads for each: {threads}",
+        f"devices  {devices}",
         *([f"fixed    {fixed}"] if fixed else []),
         *([f"limits   {limits.shown(settings.limits)}"] if settings.limits else []),
     ]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from platformdirs import user_cache_path
 
 from milair.errors import MilairError, first_line
 
@@ -84,6 +85,16 @@ def open_rgb(path: Path, draft: tuple[int, int] | None = None) -> Image.Image:
     With `draft` a JPEG comes in a fraction of its size, quickly, but no smaller than that."""
     with warnings.catch_warnings(action="ignore"):  # of large pictures, transparent palettes, broken EXIF
         return _decode(_read(path), draft)[0]
+
+
+def seen_pictures() -> Path:
+    """The database of what is known of pictures; its number changes with what it holds."""
+    return cache_folder() / "pictures-1.db"
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for milair, or MILAIR_CACHE."""
+    return Path(os.environ.get("MILAIR_CACHE") or user_cache_path("milair"))
 
 
 def _read(path: Path) -> bytes:

@@ -23,7 +23,7 @@ from milair.study.objective import Objective, Steps
 from milair.study.queue import queue_again
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
-from milair.training.values import Died, Ended, Epoch, Features, Hopeless, Needs, News, Opened, Told, Training
+from milair.training.values import Died, Ended, Epoch, Features, Hopeless, Joined, Needs, News, Opened, Told, Training
 
 TURN = 0.6  # of a search's time, after which it confirms: see docs/noise.md
 DEATHS = 3  # workers that may die with a trial before it counts as failed
@@ -188,8 +188,10 @@ class Search:
         elif isinstance(told, Died):
             self.listener.say(told.reason)
             if hand is not None:
-                self._bereaved(self.hands.pop(name).trial, name)
-        elif hand is not None and not isinstance(told, Needs):  # else it was stopped, and has not heard of it yet
+                self._bereaved(self.hands.pop(name).trial, name, told.machine)
+        elif hand is not None and not isinstance(
+            told, Needs | Joined
+        ):  # else it was stopped, and has not heard of it yet
             self._step(name, hand, told)
         return name in self.hands
 
@@ -245,9 +247,14 @@ class Search:
         if self.failures == FAILURES:
             raise MilairError(f"{FAILURES} trials failed in a row, the last with: {kept.error(frozen)}")
 
-    def _bereaved(self, trial: optuna.Trial, worker: str) -> None:
-        """The worker of a trial has died: it waits as it was, unless too many have died with it."""
+    def _bereaved(self, trial: optuna.Trial, worker: str, machine: bool) -> None:
+        """The worker of a trial has died: it waits as it was, unless too many have died with it.
+
+        One that went with its machine does not count: machines come and go whatever they train."""
         self.hold.check()
+        if machine:
+            self.hold.put_back(trial)
+            return
         deaths = trial.user_attrs.get("deaths", 0) + 1
         trial.set_user_attr("deaths", deaths)
         if deaths < DEATHS:

@@ -1,17 +1,16 @@
 """The one place in which a study is opened: its settings, its frames held against its labels, its split, its space."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import optuna
-from platformdirs import user_cache_path
 
 from milair.features import QUOTA
 from milair.frames import OBJECTS, sample
 from milair.frames.frame import Frame, Frames, Split, label_difference, label_rows
+from milair.frames.pictures import cache_folder, seen_pictures
 from milair.frames.read import read
 from milair.frames.split import splits
 from milair.recipe import Recipe
@@ -149,13 +148,3 @@ def read_frames(data: str, objects: str = OBJECTS[0], progress: Progress | None 
 def data_place(folder: str | Path | None) -> str:
     """How settings name where frames lie: an absolute path, or "sample" for the built-in ones."""
     return SAMPLE if folder is None else str(Path(folder).resolve())
-
-
-def seen_pictures() -> Path:
-    """The database of what is known of pictures; its number changes with what it holds."""
-    return cache_folder() / "pictures-1.db"
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for milair, or MILAIR_CACHE."""
-    return Path(os.environ.get("MILAIR_CACHE") or user_cache_path("milair"))

@@ -125,10 +125,16 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """Of a worker: its process is gone, and another one has taken its place."""
+    """Of a worker: its process is gone, and another one takes its place where there is one."""
 
     reason: str
+    machine: bool = False  # it went with its machine, which says nothing against the training
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Of a worker that was not there before: it waits for trainings."""
 
 
 News = Opened | Epoch  # of a training
-Told = News | Features | Needs | Ended | Died  # by a worker
+Told = News | Features | Needs | Ended | Died | Joined  # by a worker, or of it

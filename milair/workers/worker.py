@@ -1,6 +1,7 @@
 """A worker: a process with one device that trains what a search sends it. It knows no study.
 
-When the search is gone, its pipe ends, and so does the worker.
+It hears and tells through a pipe, or through what an actor has in its place. When the search is gone, the pipe ends,
+and so does the worker.
 """
 
 import os
@@ -8,16 +9,24 @@ import traceback
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Event, Thread
+from typing import Any, Protocol
 
 from milair.errors import OutsideError, what_failed
-from milair.training.values import Ended, Features, Hopeless, Training
+from milair.training.values import Ended, Features, Hopeless, Told, Training
 from milair.workers.messages import Check, Start, Stop
+
+
+class Pipe(Protocol):
+    """As much of a Connection as a worker needs."""
+
+    def recv(self) -> Any: ...
+    def send(self, told: Told, /) -> None: ...
 
 
 class Worker:
     """Listens on a thread of its own, so that a search can stop a training, and its end is noticed at once."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
         self.inbox: SimpleQueue[Start | Check | Training] = SimpleQueue()
         self.stop = Event()

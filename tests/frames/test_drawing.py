@@ -9,8 +9,8 @@ from PIL import Image
 from milair.frames import sample
 from milair.frames.drawing import draw_box, duplicate_sheets, label_sheets
 from milair.frames.frame import Split
+from milair.frames.pictures import cache_folder
 from milair.frames.read import read
-from milair.study.session import cache_folder
 
 
 def test_a_box_is_drawn_where_it_is() -> None:

@@ -12,8 +12,9 @@ import pytest
 from milair import MilairError, space
 from milair.errors import UsageError
 from milair.frames import sample
+from milair.frames.pictures import cache_folder
 from milair.frames.split import split
-from milair.study.session import cache_folder, read_frames
+from milair.study.session import read_frames
 from milair.study.settings import Settings, new_settings
 
 SPACE = '''"""Which one?"""
