@@ -268,7 +268,9 @@ def test_its_pages_fit_a_browser_and_show_the_pictures(mixed: Path) -> None:
                 if width == 800 and "trials" in place:
                     page.evaluate(dates)
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, place)
-                widths = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
-                assert len(widths) == pictures
-                assert all(wide > 200 for wide in widths)
+                page.wait_for_function(
+                    "count => document.images.length === count"
+                    " && [...document.images].every(image => image.complete && image.naturalWidth > 200)",
+                    arg=pictures,
+                )
         browser.close()
