@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["postgres"]
 
 FIXED = ("--sampler", "random", "--pruner", "none", "--seed", "5")
-LONG = (*FIXED, "--set", "epochs=250", "--set", "patience=250")
+LONG = (*FIXED, "--set", "epochs=150", "--set", "patience=150")
 
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'milair[ray]'")
 quietly = pytest.mark.filterwarnings("ignore")  # of Ray's own, about itself
@@ -115,7 +115,6 @@ def test_a_node_that_does_not_fit_is_left_out(cluster: Nodes, place: Place) -> N
     with cluster.search(place, *LONG, "--trials", "6", "--ship") as search:
         assert until(lambda: "does not join: /dev/null" in search.output or search.over), search.errors
         assert until(lambda: has(place, 1) or search.over)
-        assert until(lambda: place.states()["RUNNING"] == 3 or search.over)
         assert not search.over, search.errors
         search.process.terminate()
         assert search.end() == 143, search.errors
@@ -134,7 +133,7 @@ def test_sixty_trials_survive_five_nodes_and_two_drivers(cluster: Nodes, server:
     print(f"MILAIR_FAULTS_SEED={SEED}")
     chance, began = random.Random(SEED), time.monotonic()
     here, there = Place(tmp_path / "here"), Place(tmp_path / "there", url=server.database())
-    options = (*FIXED, "--set", "epochs=150", "--set", "patience=150", "--trials", "60")
+    options = (*FIXED, "--set", "epochs=60", "--set", "patience=60", "--trials", "60")
     strikes = chance.sample(["node"] * 5 + ["driver"] * 2, 7)
     before = there.finished()
     with ExitStack() as searches:
@@ -159,7 +158,7 @@ def test_sixty_trials_survive_five_nodes_and_two_drivers(cluster: Nodes, server:
     assert_whole(there.trials(), 60)
     assert cluster.alone()
     print(f"{strikes}: {time.monotonic() - began:.0f} s; the last search lost {again} workers with their nodes")
-    with here.search(*options) as local:
+    with here.search(*options, "--devices", "cpu,cpu") as local:
         assert local.end(3 * PATIENCE) == 0, local.errors
     assert told(there) == told(here)
 
