@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN := .venv/bin/python
 
-.PHONY: search test test-faults test-gpu lint bench bench-gpu docs clean
+.PHONY: search test test-faults test-cluster test-gpu lint bench bench-gpu docs clean
 
 search: .venv/installed
 	$(RUN) -m milair.search --study dense $(ARGS)
@@ -13,6 +13,10 @@ test: .venv/installed-dev
 
 test-faults: .venv/installed-dev
 	$(RUN) -m pytest -m faults $(ARGS)
+
+test-cluster: .venv/installed-dev
+	$(RUN) -m pip install --quiet --editable '.[dev,ray]'
+	$(RUN) -m pytest tests/workers/test_cluster.py $(ARGS)
 
 test-gpu: .venv/installed-dev
 	$(RUN) -m pytest tests/test_gpu.py tests/features/test_bank.py -rs $(ARGS)
