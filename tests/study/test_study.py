@@ -398,7 +398,8 @@ def test_trials_that_do_not_fit_stay_behind_with_their_reason(tmp_path: Path, ol
     (tmp_path / "spaces" / "tiny.py").write_text(SPACE.replace("0.5", "0.6"))  # narrower
     new, others = taken(tmp_path, old)
     assert [trial.params["cls_head.widths"] for trial in new.trials] == ["8"]
-    reason = f"{tmp_path / 'spaces' / 'tiny.py'}: a recipe with alpha=0.5 is not in the space; it must be from 0.6 to 0.9"
+    file = tmp_path / "spaces" / "tiny.py"
+    reason = f"{file}: a recipe with alpha=0.5 is not in the space; it must be from 0.6 to 0.9"
     assert others == [f"trial {number}: {reason}" for number in (1, 2)]
 
 
