@@ -42,9 +42,12 @@ class Line:
         )
 
     def _said(self, times: Sequence[float]) -> str:
-        middle = median(times)
-        spread = f" ({min(times):.3g} to {max(times):.3g})" if len(times) > 1 else ""
-        return f"{middle:.3g} {self.unit}{spread}"
+        spread = f" ({_number(min(times))} to {_number(max(times))})" if len(times) > 1 else ""
+        return f"{_number(median(times))} {self.unit}{spread}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def seconds(run: Run) -> float:
@@ -62,7 +65,7 @@ def turns(ours: Run, theirs: Run, n: int) -> tuple[list[float], list[float]]:
 
 
 def table(lines: Sequence[Line]) -> str:
-    head = ("what", "against", "milair", "the other", "ratio", "n", "")
+    head = ("this", "that", "this takes", "that takes", "that / this", "n", "")
     rows = [head, ("---",) * len(head), *(line.cells() for line in lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
