@@ -45,7 +45,7 @@ def search(folder: Path, name: str, devices: str, trials: int, epochs: int, data
 def lines(data: str, weights: str, n: int = 3) -> Iterator[Line]:
     more = ["--data", data, "--weights", weights] if data != "sample" else []
     bare = [command("milair.search", "--help") for _ in range(5)]
-    yield Line("python without a module", "`milair.search --help`", [command("this") for _ in range(5)], bare)
+    yield Line("`python -m this`", "`milair.search --help`", [command("this") for _ in range(5)], bare)
     with TemporaryDirectory() as made_here:
         folder = Path(made_here)
         (folder / "seeds.py").write_text(SPACE)

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/views.py --data DIR --weights DIR --studies DIR
 
-Each number of views is a study, so that what is cut off goes on. The recipe is the baseline of `dense` with 24 views
-an epoch or as many as there are, so that an epoch can tell banks apart.
+Each number of views is a study, so that what is cut off goes on. The recipe is the baseline of `dense`, six views an
+epoch, with ImageNet's normalisation: one bank then serves all numbers.
 """
 
 import subprocess

@@ -88,8 +88,8 @@ def write(
 ) -> Exported:
     """Export a model on the CPU to a file, and compare it with torch on the pictures of `check`, else on drawn ones.
 
-    MilairError, and nothing written, if they differ by more than TOLERANCE, half precision by more than HALF_TOLERANCE,
-    or there is nothing to compare on."""
+    MilairError, and nothing written, if they differ by more than TOLERANCE, by two looks on average by more than
+    OF_TWO_LOOKS, half precision by more than HALF_TOLERANCE, or there is nothing to compare on."""
     pictures = list(samples()) if check is None else list(check)
     if not pictures:
         raise MilairError(f"{out}: not written, as there is no picture to compare ONNX Runtime and torch on")
@@ -98,10 +98,10 @@ def write(
     checked = difference(by_torch(model), runtime, map(opened, pictures))
     members = [model] if isinstance(model, Detector) else list(model)
     twice = any(member.second is not None for member in members)
-    tolerance = OF_TWO_LOOKS if twice else TOLERANCE
     if not (checked.within(TOLERANCE) or (twice and checked.mean <= OF_TWO_LOOKS)):
+        most = f"{OF_TWO_LOOKS:g} on average" if twice else f"{TOLERANCE:g}"
         raise MilairError(
-            f"{out}: not written, as ONNX Runtime and torch differ by more than {tolerance:g}: {checked} "
+            f"{out}: not written, as ONNX Runtime and torch differ by more than {most}: {checked} "
             "(--check DIR compares them on frames of your own)"
         )
     if half:

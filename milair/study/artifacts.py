@@ -39,7 +39,8 @@ def renew(place: Path, study: optuna.Study, token: UUID, files: Sequence[File]) 
 
     Those that came with an unpacked study may be another study's as well: they stay, and are shown no more."""
     base = storage.of(study)
-    before = {name: meta for name, meta in base.get_study_system_attrs(study._study_id).items() if PREFIX in name}
+    attributes = base.get_study_system_attrs(study._study_id)
+    before = {name: meta for name, meta in attributes.items() if name.startswith(PREFIX)}
     for name, mimetype, content in files:
         identity, meta = _identity(token, f"study/{name}", name, mimetype)
         base.set_study_system_attr(study._study_id, PREFIX + identity, meta)

@@ -189,9 +189,7 @@ class Search:
             self.listener.say(told.reason)
             if hand is not None:
                 self._bereaved(self.hands.pop(name).trial, name, told.machine)
-        elif hand is not None and not isinstance(
-            told, Needs | Joined
-        ):  # else it was stopped, and has not heard of it yet
+        elif hand is not None and not isinstance(told, Needs | Joined):  # without a hand it was just stopped
             self._step(name, hand, told)
         return name in self.hands
 

@@ -13,7 +13,8 @@ from milair import MilairError
 from milair.frames import sample
 from milair.frames.frame import Frame, fingerprint
 from milair.frames.pictures import look_at
-from milair.frames.read import read
+from milair.frames.read import locate, read
+from milair.frames.readers import reading
 
 HEADER = "filename,class,xmin,ymin,xmax,ymax"
 GOOD = "a.png,f16,10,20,30,40"
@@ -237,6 +238,12 @@ def test_test_csv_without_its_column(folder: Path) -> None:
     write(folder, GOOD)
     write(folder, "b.png", header="image", table="test.csv")
     assert refusal(folder).startswith(f"{folder / 'test.csv'}, row 1: column 'filename' is missing")
+
+
+def test_a_class_that_a_reader_gives_as_a_number_is_a_fault_of_its_row(folder: Path) -> None:
+    row = reading.Row("labels.jsonl, row 3", "a.png", (folder,), label=5)  # type: ignore[arg-type]
+    with pytest.raises(reading.Fault, match=r"labels\.jsonl, row 3: the class 5 is no text"):
+        locate(row, folder, lambda _: {})
 
 
 def test_a_fingerprint_moves_with_its_data_and_changes_with_it(tmp_path: Path) -> None:

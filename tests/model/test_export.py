@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,18 @@ def test_a_file_that_differs_from_torch_is_not_written(
     assert (tmp_path / "model.onnx").read_text() == "before"
     with pytest.raises(MilairError, match="no picture to compare"):
         api.export(other, tmp_path / "model.onnx", check=[])
+
+
+@pytest.mark.parametrize(("name", "mean", "written"), [("one", 1e-3, False), ("two", 1e-3, True), ("two", 3e-3, False)])
+def test_two_looks_may_differ_more_as_long_as_they_agree_on_average(
+    name: str, mean: float, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "difference", lambda *_: export.Difference(8, 8e-3, 5e-3, 0.5, mean))
+    monkeypatch.setattr(export, "to_onnx", lambda _: onnx.ModelProto())
+    monkeypatch.setattr(export, "by_runtime", lambda _: None)
+    with nullcontext() if written else pytest.raises(MilairError, match="--check DIR"):
+        export.write(models()[name], tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").exists() == written
 
 
 def test_the_command_writes_into_the_models_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
