@@ -12,10 +12,13 @@ import tiny
 import torch
 import trial
 from lines import Line, table, turns
+from optuna.trial import create_trial
 
 from milair import space
 from milair.frames.frame import Frames
+from milair.frames.split import split
 from milair.recipe import LinearHead, Recipe
+from milair.study.kept import RECIPE as RECIPE_KEPT
 from milair.study.session import read_frames
 
 RECIPE = replace(
@@ -56,6 +59,13 @@ def test_a_search_from_nothing_knows_no_good_recipe(tmp_path: Path) -> None:
     assert not shown.references
     assert len({repr(chosen.baseline) for chosen in (shown, other, published)}) == 3
     assert shown.dimensions() == published.dimensions()
+
+
+def test_a_loop_would_see_every_view_of_every_epoch(frames: Frames) -> None:
+    parts = split(frames.labelled)
+    trained = {RECIPE_KEPT: RECIPE.to_json()}
+    done = [create_trial(value=0.5, user_attrs={"epochs": 3}, system_attrs=trained)] * 2
+    assert searches.in_a_loop(done, parts, 0.5) == 2 * 3 * (2 * len(parts.train) + len(parts.val)) * 0.5
 
 
 def test_a_table_says_medians_ratios_and_their_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
