@@ -3,7 +3,8 @@
     make bench                      (or: make bench ARGS="trial commands --data DIR --weights DIR")
 
 Each line holds two things against each other that were measured in this one run, in turns. Nothing else should run
-meanwhile. On two cores trial, commands and growth take a quarter of an hour, searches much longer.
+meanwhile. On two cores trial, commands, growth and larger take a quarter of an hour, searches much longer. `larger` takes most
+of the memory for a minute.
 """
 
 from argparse import ArgumentParser
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import commands
 import growth
+import larger
 import searches
 import trial
 from lines import Line, hardware, table
@@ -25,7 +27,7 @@ RESULTS = Path(__file__).parent / "results.md"
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="trial, commands, growth, searches; default: all")
+    parser.add_argument("names", nargs="*", help="trial, commands, growth, larger, searches; default: all")
     parser.add_argument("--data", default=SAMPLE)
     parser.add_argument("--weights", default="random")
     parser.add_argument("--device", default="cpu", help="of trial; default: cpu")
@@ -35,6 +37,7 @@ def main() -> None:
         "trial": lambda: trial.lines(read_frames(options.data), options.weights, options.turns, options.device),
         "commands": lambda: commands.lines(options.data, options.weights, options.turns),
         "growth": growth.lines,
+        "larger": lambda: larger.lines(options.turns),
         "searches": lambda: searches.lines(options.data, options.weights, options.turns),
     }
     unknown = set(options.names) - set(measures)
