@@ -111,7 +111,7 @@ def search(
         if not enough:
             crew.start(session.inputs(bank, bank_quota))
         if study is None:  # what is not available is said before there is one
-            console.say(summary.needs(crew.check(session.training(baseline)), bank_quota))
+            console.say(summary.needs(crew.check(session.training(baseline), began + time, console.say), bank_quota))
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
         folds = session.truth if session.by_folds else None
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes, folds)

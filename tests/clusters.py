@@ -41,6 +41,12 @@ class Nodes:
         self.nodes.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
 
+    def kill_head(self) -> None:
+        """SIGKILL the head, with which the cluster is gone."""
+        for process in self._processes(self.cluster.head_node):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def actors(self) -> list[psutil.Process]:
         """Processes of actors of milair that live."""
         for node in self.nodes:

@@ -117,7 +117,7 @@ class Search:
                 continue
             self.hands[idle[0]] = Hand(trial, training, steps)
             self._train(idle[0], training)
-        return None
+        return "time" if not self.workers.names and monotonic() >= self.plan.deadline else None
 
     def _train(self, name: str, training: Training) -> None:
         self.busy.add(name)

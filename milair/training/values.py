@@ -136,5 +136,10 @@ class Joined:
     """Of a worker that was not there before: it waits for trainings."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deserted:
+    """No worker is there, and one is waited for. Told again and again."""
+
+
 News = Opened | Epoch  # of a training
-Told = News | Features | Needs | Ended | Died | Joined  # by a worker, or of it
+Told = News | Features | Needs | Ended | Died | Joined | Deserted  # by a worker, or of it

@@ -102,6 +102,7 @@ class Workers(Pool[_Worker]):
         self.address = ray.get_runtime_context().gcs_address
         self.nodes = _nodes()
         self._tend()
+        self._await()
         ended = Event()
         self.block.callback(ended.set)
         Thread(target=self._watch, args=(ended,), daemon=True).start()
@@ -174,6 +175,12 @@ class Workers(Pool[_Worker]):
             if node.id not in before:
                 self.say(f"node {node.name} joins; workers that it has room for: {self._room(node)}")
         self._tend()
+        self._await()
+
+    def _await(self) -> None:
+        """Say so where nothing can go on until a node joins."""
+        if not any(self._room(node) for node in self.nodes.values() if node.id not in self.left_out):
+            self.say(f"no node has room for a worker: waiting for one (ray start --address={self.address})")
 
     def _lost(self, reason: str) -> None:
         raise OutsideError(f"the Ray cluster at {self.address} is gone ({reason})")
