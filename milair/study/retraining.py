@@ -119,7 +119,7 @@ class Retraining:
             for trial, recipe, _ in again
             for split in self._splits(recipe.seed)
         ]
-        trained = zip(trainings, outcomes(self.source or here(self.trainer), trainings, self.listen), strict=True)
+        results = zip(trainings, outcomes(self.source or here(self.trainer), trainings, self.listen), strict=True)
         models: list[_Member] = []
         for trial, recipe, name in again:
             place, each = folder.with_name(name), list[Retrained]()
@@ -127,7 +127,7 @@ class Retraining:
             with devices.with_threads(scalars(trial)["threads"]):
                 for number in range(1, folds + 1):
                     own = place if folds == 1 else place.with_name(f"{name}-fold{number}")
-                    member, retrained = self._keep(*next(trained), trial, own)
+                    member, retrained = self._keep(*next(results), trial, own)
                     if self.unfreeze:
                         member, retrained = self._finetune(member, retrained, trial)
                     models.append(member)

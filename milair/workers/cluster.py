@@ -89,7 +89,7 @@ class Workers(Pool[_Worker]):
 
     @property
     def names(self) -> Sequence[str]:
-        if not self.nodes:  # not begun, as nothing is to be trained
+        if self.inputs is None:  # not begun, as nothing is to be trained
             return [self.address]
         return [name for name, worker in self.processes.items() if worker.joined]
 
