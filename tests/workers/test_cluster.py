@@ -163,7 +163,7 @@ def test_a_node_that_does_not_fit_is_left_out_and_banks_of_nodes_are_their_own(c
 @quietly
 def test_without_nodes_a_search_waits_until_its_timeout_or_until_the_head_is_gone(cluster: Nodes, place: Place) -> None:
     """Last of those that share the cluster: nothing is left of it."""
-    with cluster.search(place, *LONG, "--trials", "4") as search:
+    with cluster.search(place, *LONG, "--trials", "2") as search:
         assert until(lambda: place.states()["RUNNING"] or search.over)
         for node in [*cluster.nodes]:
             cluster.kill(node)
@@ -173,19 +173,19 @@ def test_without_nodes_a_search_waits_until_its_timeout_or_until_the_head_is_gon
         search.process.terminate()
         assert search.end() == 143, search.errors
     trials = len(place.trials())
-    with cluster.search(place, *LONG, "--trials", "4", "--timeout", "3") as search:
+    with cluster.search(place, *LONG, "--trials", "2", "--timeout", "3") as search:
         assert search.end(60) == 0, search.errors
     assert "time is over; the same command goes on" in search.output
-    with cluster.search(place, *LONG, "--trials", "4", "--timeout", "3", "--name", "another") as search:
+    with cluster.search(place, *LONG, "--trials", "2", "--timeout", "3", "--name", "another") as search:
         assert_one_line(search, "no worker has joined within --timeout")
-    with cluster.search(place, *LONG, "--trials", "4") as search:
+    with cluster.search(place, *LONG, "--trials", "2") as search:
         assert until(lambda: "waiting for one" in search.output or search.over)
         cluster.kill_head()
         assert_one_line(search, "the Ray cluster at ", " is gone")
     assert len(place.trials()) == trials
-    with place.search(*LONG, "--trials", "4") as search:
+    with place.search(*LONG, "--trials", "2") as search:
         assert search.end() == 0, search.errors
-    assert_whole(place.trials(), 4)
+    assert_whole(place.trials(), 2)
 
 
 @with_ray
