@@ -148,11 +148,10 @@ class Trainer:
 
     def _trained(self, training: Training, data: Bank, looks: Sequence[Heads]) -> Trained:
         """By one look its outputs come of the bank, by two of the pictures."""
-        pictures = [frame.picture for frame in training.split.val]
         if len(looks) == 1:
             outputs = evaluate(looks[0], data.val)
         else:
-            outputs = predicted(_model(training, data, looks), pictures)
+            outputs = predicted(_model(training, data, looks), [frame.picture for frame in training.split.val])
         heads = [{name: value.cpu().numpy() for name, value in look.state_dict().items()} for look in looks]
         return Trained(heads, data.mean, data.std, outputs.logits.cpu().numpy(), outputs.boxes.cpu().numpy())
 

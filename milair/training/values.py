@@ -161,4 +161,5 @@ class Deserted:
 
 
 News = Opened | Epoch | Trained  # of a training
-Told = News | Features | Needs | Ended | Died | Joined | Deserted  # by a worker, or of it
+Aside = Needs | Joined | Deserted  # of no training
+Told = News | Features | Ended | Died | Aside  # by a worker, or of it

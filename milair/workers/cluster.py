@@ -14,6 +14,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -30,7 +31,8 @@ from milair.workers.messages import Check, Start, Stop
 from milair.workers.pool import RESTARTS, Pool
 
 _LOOK = 1.0  # seconds between two looks at the nodes
-_REACH = 5.0  # seconds to reach a cluster
+_REACH = 5.0  # seconds to reach a cluster, and between two tries
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +185,16 @@ class Workers(Pool[_Worker]):
             self.say(f"no node has room for a worker: waiting for one (ray start --address={self.address})")
 
     def _living(self) -> dict[str, _Node]:
-        """The nodes that live, by their ids. OutsideError if the head does not: Ray would end this process."""
-        try:
-            _reach(self.address)
-            return _nodes()
-        except Exception as error:
-            raise OutsideError(f"the Ray cluster at {self.address} is gone ({first_line(error)})") from error
+        """The nodes that live, by their ids. OutsideError if the head is gone, before Ray ends this process for it."""
+        tries = 0
+        while True:
+            try:
+                _reach(self.address)
+                return _nodes()
+            except Exception as error:
+                if (tries := tries + 1) == _TRIES:
+                    raise OutsideError(f"the Ray cluster at {self.address} is gone ({first_line(error)})") from error
+            sleep(_REACH)
 
     def _heard(self, name: str, process: _Worker, news: Told | None) -> Told:
         if isinstance(news, Joined):
