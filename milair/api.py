@@ -1,7 +1,6 @@
 """What the commands do, as functions that return values: search, retrain, report, load, predict, export, objective."""
 
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -111,7 +110,7 @@ def search(
         if not enough:
             crew.start(session.inputs(bank, bank_quota))
         if study is None:  # what is not available is said before there is one
-            console.say(summary.needs(crew.check(session.training(baseline)), bank_quota))
+            console.say(summary.needs(crew.check(session.training(baseline), began + time, console.say), bank_quota))
             study = optuna.create_study(study_name=name, storage=database, direction="maximize", load_if_exists=True)
         folds = session.truth if session.by_folds else None
         study.sampler, study.pruner = samplers.Sampler(sampler, seed, without), pruners.pruner(pruner, passes, folds)
@@ -181,21 +180,29 @@ def retrain(
     unfreeze: int = 0,
     out: Path | None = None,
     devices: str = "auto",
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    ship: bool = False,
     studies: Path = Path("studies"),
     storage: str | None = None,
     bank: Path | None = None,
     bank_quota: float = QUOTA,
     console: Progress | None = None,
+    debug: bool = False,
     **moved: Any,
 ) -> "list[Retrained | Combined]":
     """Train the best trial of a study again, or its `top` best, or that of a number, with so many `seeds` each.
 
     Each model is saved; several are also put together, with `flip` on mirrored pictures as well if validation prefers
-    it. `on`: "train", or "all" frames. With `unfreeze` each model goes on with so many last blocks of its backbone
-    trained too, and stays so if validation prefers it. `out`: the folder of the first model; else
-    models/NAME-TRIAL in `studies`. `moved` may say where `data` and `weights` lie now."""
-    from milair.study import retraining
+    it. `on`: "train", or "all" frames. With `unfreeze` each goes on with so many last blocks of its backbone trained
+    too, and stays so if validation prefers it. `out`: the folder of the first one; else models/NAME-TRIAL in `studies`.
+    One device trains in this process; several `devices`, or the workers of an `engine` as in `search`, at once. `moved`
+    may say where `data` and `weights` lie now."""
+    from milair.study import retraining, trainings
 
+    if unfreeze and (engine != "local" or "," in devices):
+        raise UsageError("--unfreeze trains the backbone in this process: --devices names one, and no --engine")
     if unfreeze and on == "all":
         raise UsageError("--unfreeze keeps what validation prefers, and --on all leaves nothing to validate on")
     console = console or Progress()
@@ -209,11 +216,18 @@ def retrain(
         versions = f"({session.settings.training}, now {TRAINING})"
         console.say(f"the study is of an incompatible version {versions}: its scores do not repeat")
     trainer = _trainer(session, devices, bank, bank_quota, progress=console.advance)
-    run = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze)
-    models = []
-    for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
-        console.say("\n".join(filter(None, (str(model), model.note, f"saved in {model.folder}"))))
-        models.append(model)
+    run, models = retraining.Retraining(session, trainer, on == "all", console.advance, unfreeze=unfreeze), []
+    if engine == "local":
+        count = 1 if unfreeze else len(trials) * seeds * (1 if on == "all" else len(session.splits()))
+        devices = ",".join(places.places(devices)[:count])
+    with pool(engine, devices, 1, address, workers, ship, bank, console.say, debug) as crew:
+        if engine != "local" or len(crew.names) > 1:
+            crew.begin()
+            crew.start(trainer.inputs)
+            run.source = trainings.by_workers(crew, console.say)
+        for model in run(trials, out or summary.model_folder(studies, name, trials[0].number), seeds, flip):
+            console.say("\n".join(filter(None, (str(model), model.note, f"saved in {model.folder}"))))
+            models.append(model)
     return models
 
 
@@ -276,14 +290,7 @@ def _study(name: str, studies: Path, storage: str | None) -> optuna.Study:
     return storages.load_study(storages.open_storage(storage or storages.default_url(studies), create=False), name)
 
 
-def _trainer(
-    session: Session,
-    device: str,
-    bank: Path | None = None,
-    quota: float = QUOTA,
-    *,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
-) -> "Trainer":
+def _trainer(session: Session, device: str, bank: Path | None = None, quota: float = QUOTA, **more: Any) -> "Trainer":
     from milair.training.in_process import Trainer
 
-    return Trainer(session.inputs(bank, quota), places.open_device(device), progress)
+    return Trainer(session.inputs(bank, quota), places.open_device(device), **more)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from milair.console.command import Progress, command, leave
-from milair.console.options import DEVICE, QUOTAS, STORES, option, parser, whole
+from milair.console.options import DEVICES, ENGINES, QUOTAS, STORES, option, parser, whole
 from milair.errors import UsageError
 
 
@@ -33,7 +33,8 @@ def arguments() -> ArgumentParser:
         option("--weights", metavar="W", help="where the weights lie now, if they moved: imagenet, FILE or DIR"),
         *STORES,
         QUOTAS,
-        DEVICE,
+        DEVICES,
+        *ENGINES,
     )
 
 
@@ -44,7 +45,7 @@ def main(options: Namespace, console: Progress) -> None:
 
     if options.trial != "best" and not options.trial.isdecimal():
         raise UsageError(f"--trial {options.trial}: it must be 'best' or a number")
-    words = {name: value for name, value in vars(options).items() if name not in ("debug", "trial")}
+    words = {name: value for name, value in vars(options).items() if name != "trial"}
     if options.trial != "best" and options.top > 1:
         raise UsageError(f"--trial {options.trial} is one trial; --top {options.top} takes the best ones")
     models = api.retrain(trial=None if options.trial == "best" else int(options.trial), console=console, **words)

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from milair.console.command import Progress, command, leave
-from milair.console.options import AUTO, DEVICES, FRAMES, QUOTAS, STORES, option, pairs, parser, whole
+from milair.console.options import DEVICES, ENGINES, FRAMES, QUOTAS, STORES, option, pairs, parser, whole
 from milair.study import PAIRED, PRUNERS, SAMPLE_TRIALS, SAMPLE_VIEWS, SAMPLERS, TRIALS, VIEWS
 
 
@@ -67,22 +67,8 @@ def arguments() -> ArgumentParser:
         QUOTAS,
         DEVICES,
         option("--per-device", type=whole(1), default=1, metavar="K", help="workers for each; default: %(default)s"),
-        option(
-            "--engine",
-            choices=("local", "ray"),
-            default="local",
-            help="processes of this machine, or a Ray cluster of which it is a node; default: %(default)s",
-        ),
-        option("--address", metavar="HOST:PORT", help="of the Ray cluster; default: auto, the one that runs here"),
-        option(
-            "--workers", type=_workers, metavar="N", help="at most N on the cluster; default: auto, all it can have"
-        ),
-        option("--ship", action="store_true", help="send frames and weights to the cluster's nodes"),
+        *ENGINES,
     )
-
-
-def _workers(text: str) -> int | None:
-    return None if text == AUTO else whole(1)(text)
 
 
 @command(arguments)

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -40,6 +41,21 @@ class Nodes:
                 process.kill()
         self.nodes.remove(node)
         self.cluster.remove_node(node, allow_graceful=False)
+
+    def kill_head(self) -> None:
+        """SIGKILL the head, with which the cluster is gone."""
+        for process in self._processes(self.cluster.head_node):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def making(self) -> Any:
+        """The node that writes a bank at this moment; None if there is none."""
+        for node in self.nodes:
+            for process in self._processes(node):
+                with suppress(psutil.Error):
+                    if any(Path(file.path).name == "features.f32" for file in process.open_files()):
+                        return node
+        return None
 
     def actors(self) -> list[psutil.Process]:
         """Processes of actors of milair that live."""

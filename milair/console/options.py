@@ -65,6 +65,22 @@ DEVICES = option(
     metavar="DEVICES",
     help="auto (all GPUs, else the CPU), or names such as cuda:0,cuda:1; default: %(default)s",
 )
+ENGINES = (  # other places to train than this machine
+    option(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes of this machine, or a Ray cluster of which it is a node; default: %(default)s",
+    ),
+    option("--address", metavar="HOST:PORT", help="of the Ray cluster; default: auto, the one that runs here"),
+    option(
+        "--workers",
+        type=lambda text: None if text == AUTO else whole(1)(text),
+        metavar="N",
+        help="at most N on the cluster; default: auto, all it can have",
+    ),
+    option("--ship", action="store_true", help="send frames and weights to the cluster's nodes"),
+)
 
 
 def parser(command: str, description: str, example: str, *options: Option) -> ArgumentParser:

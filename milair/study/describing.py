@@ -10,7 +10,7 @@ from typing import Self
 import torch
 
 from milair.errors import MilairError, what_failed
-from milair.features.bank import Bank
+from milair.features.views import View, move
 from milair.frames import duplicates
 from milair.frames.frame import Frame, Split
 from milair.model.card import Card, Scores
@@ -20,8 +20,9 @@ from milair.study.session import Session
 from milair.training import plots
 from milair.training.calibration import Calibration, fit
 from milair.training.chance import chance_baseline
+from milair.training.metrics import mean, per_image
 from milair.training.noise import Noise
-from milair.training.outputs import Outputs, evaluate, predicted
+from milair.training.outputs import Outputs, predicted
 from milair.training.paired import Truth
 from milair.training.values import Metrics
 
@@ -36,13 +37,6 @@ class Validation:
     outputs: Outputs
 
     @classmethod
-    def of(cls, model: Detector, split: Split, bank: Bank) -> Self:
-        """Of a split's validation frames, whose features are in the bank."""
-        if model.second is None:
-            return cls(split.val, evaluate(model.heads, bank.val))
-        return cls.seen(model, split)
-
-    @classmethod
     def seen(cls, model: Detector | Ensemble, split: Split) -> Self:
         """Of a split's validation frames, whose pictures are opened for it."""
         return cls(split.val, predicted(model, [frame.picture for frame in split.val]))
@@ -54,6 +48,13 @@ class Validation:
         outputs = [part.outputs for part in parts]
         logits, boxes = torch.cat([one.logits for one in outputs]), torch.cat([one.boxes for one in outputs])
         return cls(frames, Outputs(logits, boxes))
+
+    def metrics(self, classes: Sequence[str], alpha: float) -> Metrics:
+        """Means over these frames."""
+        logits, boxes = self.outputs.logits.cpu(), self.outputs.boxes.cpu()
+        labels = torch.tensor([classes.index(frame.label) for frame in self.frames])
+        targets = torch.tensor([move(View(), frame.box)[0] for frame in self.frames])
+        return mean(per_image(logits, boxes, labels, targets), alpha)
 
     def calibration(self, classes: Sequence[str]) -> Calibration:
         """The temperature that fits these outputs."""

@@ -1,14 +1,14 @@
 """Trials trained again, by the same code and seed, their models kept, and put together as an ensemble."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import torch
 from optuna.trial import FrozenTrial
-from torch import nn
 
 from milair.errors import MilairError
 from milair.frames.frame import Split
@@ -20,14 +20,13 @@ from milair.study.arms import FOLDS
 from milair.study.describing import Description, Validation
 from milair.study.kept import scalars, trained
 from milair.study.session import Session
+from milair.study.trainings import Listen, Outcome, Source, detector, here, outcomes
 from milair.training import devices
 from milair.training.finetuning import EPOCHS, finetune
 from milair.training.folds import Folds
 from milair.training.in_process import Trainer
-from milair.training.train import new_heads, train
+from milair.training.outputs import Outputs
 from milair.training.values import Metrics, Training
-
-Listen = Callable[[str, int, int, float], object]  # what is trained, epochs done and in all, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +96,7 @@ class Retraining:
     trainer: Trainer
     everything: bool = False  # train on validation frames as well
     listen: Listen = lambda *_: None
+    source: Source | None = None  # who trains; None: the trainer
     unfreeze: int = 0  # blocks of the backbone to train as well, at the end
     backbones: dict[object, Backbone] = field(default_factory=dict)  # models of the same one share it
 
@@ -108,71 +108,76 @@ class Retraining:
         By folds one model each, in `folder`-fold1 …, that are `folder` together. Several are put together in
         `folder`-ensemble as well. With `flip` that sees pictures mirrored too, if validation prefers it. MilairError if
         the weights are not those of a trial."""
+        again = [
+            (trial, replace(recipe, seed=seed), name if seed == recipe.seed else f"{name}-seed{seed}")
+            for trial, recipe in [(trial, self._recipe(trial)) for trial in trials]
+            for name in [folder.name if trial is trials[0] else f"{folder.name}-trial{trial.number}"]
+            for seed in range(recipe.seed, recipe.seed + seeds)
+        ]
+        trainings = [
+            Training(recipe, split, "best" if self._alone else "last", scalars(trial)["threads"])
+            for trial, recipe, _ in again
+            for split in self._splits(recipe.seed)
+        ]
+        results = zip(trainings, outcomes(self.source or here(self.trainer), trainings, self.listen), strict=True)
         models: list[_Member] = []
-        for trial in trials:
-            stored = scalars(trial)
-            recipe = Recipe.from_json(trained(trial))
-            if (
-                self.everything or self.session.by_folds
-            ) and not recipe.scheduled:  # no fold chooses an epoch for itself
-                recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
-            if self.trainer.weights(recipe) != stored["weights"]:
-                raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
-            if self.unfreeze:  # what the backbone does not have is said before anything is trained
-                backbones.on_meta(recipe.feature_map).unfreeze(self.unfreeze)
-            name = folder.name if trial is trials[0] else f"{folder.name}-trial{trial.number}"
-            with devices.with_threads(stored["threads"]):
-                for seed in range(recipe.seed, recipe.seed + seeds):
-                    place = folder.with_name(name if seed == recipe.seed else f"{name}-seed{seed}")
-                    again = replace(recipe, seed=seed)
-                    splits, each = self._splits(seed), []
-                    for number, split in enumerate(splits, 1):
-                        own = place if len(splits) == 1 else place.with_name(f"{place.name}-fold{number}")
-                        member, retrained = self._train(Training(again, split), trial, own)
-                        if self.unfreeze:
-                            member, retrained = self._finetune(member, retrained, trial)
-                        models.append(member)
-                        each.append(retrained)
-                        yield retrained
-                    if len(splits) > 1:
-                        yield self._folds(models[-len(splits) :], each, trial, place)
+        for trial, recipe, name in again:
+            place, each = folder.with_name(name), list[Retrained]()
+            folds = len(self._splits(recipe.seed))
+            with devices.with_threads(scalars(trial)["threads"]):
+                for number in range(1, folds + 1):
+                    own = place if folds == 1 else place.with_name(f"{name}-fold{number}")
+                    member, retrained = self._keep(*next(results), trial, own)
+                    if self.unfreeze:
+                        member, retrained = self._finetune(member, retrained, trial)
+                    models.append(member)
+                    each.append(retrained)
+                    yield retrained
+                if folds > 1:
+                    yield self._folds(models[-folds:], each, trial, place)
         if flip or len(trials) * seeds > 1:
             yield self._together(models, flip, folder.with_name(f"{folder.name}-ensemble"))
+
+    @property
+    def _alone(self) -> bool:
+        """Whether a training chooses its epoch by frames that are validated by it alone."""
+        return not (self.everything or self.session.by_folds)
+
+    def _recipe(self, trial: FrozenTrial) -> Recipe:
+        """What is trained again. MilairError if it cannot be, before anything is."""
+        stored, recipe = scalars(trial), Recipe.from_json(trained(trial))
+        if not self._alone and not recipe.scheduled:  # no fold chooses an epoch for itself
+            recipe = replace(recipe, epochs=stored["epoch"], patience=stored["epoch"])
+        if self.trainer.weights(recipe) != stored["weights"]:
+            raise MilairError(f"the weights of {recipe.backbone} are not those of the trial; see --weights")
+        if self.unfreeze:
+            backbones.on_meta(recipe.feature_map).unfreeze(self.unfreeze)
+        return recipe
 
     def _splits(self, seed: int) -> tuple[Split, ...]:
         """What a recipe of that seed is trained on: with `everything` one split, whose score says nothing."""
         splits = self.session.splits(seed)
         return (Split(splits[0].train + splits[0].val, splits[0].val),) if self.everything else splits
 
-    def _train(self, training: Training, trial: FrozenTrial, folder: Path) -> "tuple[_Member, Retrained]":
-        """Train a recipe and save the heads of its best epoch, or of its last one."""
-        recipe, bank, stored = training.recipe, self.trainer.bank(training), trial.user_attrs
-        folds = len(self._splits(recipe.seed))
-        alone = folds == 1 and not self.everything
-        looks = new_heads(recipe, bank, self.trainer.device)
-        heads, state, difference = nn.ModuleList(looks), None, None
-        for epoch in train(recipe, bank, self.trainer.device, looks):
-            self.listen(f"seed {recipe.seed}", epoch.number, recipe.all_epochs, epoch.score)
-            if epoch.improved or not alone:
-                kept, state = epoch, deepcopy(heads.state_dict())
-            if epoch.number == stored["epochs"]:  # a trial that was pruned had fewer
-                difference = _difference(epoch.best, trial)
-        assert state is not None  # the first epoch always improves
-        heads.load_state_dict(state)
-        first, *second = looks
-        assert bank.extract is not None
-        preprocessing, backbone = bank.extract.preprocessing, bank.extract.backbone
-        backbone = self.backbones.setdefault((recipe.feature_map, recipe.weights), backbone)
-        model = Detector(preprocessing, backbone, first, recipe, bank.classes, *second)
-        metrics = None if self.everything else kept.best if recipe.scheduled or alone else kept.val
-        own = alone and recipe == Recipe.from_json(trained(trial))
+    def _keep(
+        self, training: Training, outcome: Outcome, trial: FrozenTrial, folder: Path
+    ) -> "tuple[_Member, Retrained]":
+        """Save the model of a training: of its best epoch, or of its last one."""
+        recipe, epochs = training.recipe, outcome.epochs
+        kept = epochs[epochs[-1].best_number - 1] if self._alone else epochs[-1]
+        then = next((e for e in epochs if e.number == trial.user_attrs["epochs"]), None)  # a pruned trial had fewer
+        own = self._alone and recipe == Recipe.from_json(trained(trial))
+        difference = _difference(then.best, trial) if own and then is not None else None
+        model = detector(recipe, outcome.trained, self.trainer, self.backbones)
+        metrics = None if self.everything else kept.best if recipe.scheduled or self._alone else kept.val
         expected = trial.value if self.everything and self.session.by_folds else None
         about = {"trial": trial.number, "epoch": kept.number} | ({} if expected is None else {"out_of_fold": expected})
-        validation = None if self.everything else Validation.of(model, training.split, bank)
+        outputs = Outputs(*map(torch.tensor, (outcome.trained.logits, outcome.trained.boxes)))
+        validation = None if self.everything else Validation(training.split.val, outputs)
         splits = self.session.splits(recipe.seed) if self.everything else [training.split]
+        folds = len(self._splits(recipe.seed))
         described = Description(self.session, splits, folds, trial.number, kept.number, expected)
         note = self._save(folder, model, described, about, metrics, validation)
-        difference = difference if own else None
         retrained = Retrained(recipe, kept.number, metrics, difference, folder, expected=expected, note=note)
         return _Member(model, training.split, validation), retrained
 
@@ -182,7 +187,7 @@ class Retraining:
         training = finetune(tuned, self.unfreeze, self.trainer.bank(Training(recipe, split)), split)
         before, best = next(training), None
         for number, metrics in enumerate(training, 1):
-            self.listen(f"seed {recipe.seed}, backbone", number, EPOCHS, metrics.score)
+            self.listen(f"seed {recipe.seed}, backbone", number, EPOCHS, metrics.score, "")
             if best is None or metrics.score > best.score:
                 best, state = metrics, deepcopy(tuned.state_dict())
         if best is None or not best.score > before.score:
@@ -218,18 +223,16 @@ class Retraining:
             groups = [[member] for member in members] if len(splits) > 1 else [members]
             for mirrored in (False, True) if flip else (False,):
                 seen = [Validation.seen(Ensemble([m.model for m in some], mirrored), some[0].split) for some in groups]
-                each = [self._metrics(some[0], validation) for some, validation in zip(groups, seen, strict=True)]
+                each = [
+                    one.metrics(models[0].classes, some[0].model.recipe.alpha)
+                    for some, one in zip(groups, seen, strict=True)
+                ]
                 metrics[mirrored] = Folds(recipe, [some[0].split for some in groups]).mean(each)
                 validations[mirrored] = Validation.joined(seen)
         best = max(metrics, key=lambda mirrored: metrics[mirrored].score) if metrics else flip
         described = Description(self.session, self.session.splits(recipe.seed), len(splits))
         note = self._save(folder, Ensemble(models, best), described, {}, metrics.get(best), validations.get(best))
         return Combined(len(models), best, metrics.get(best), metrics.get(not best), folder, len(splits), note=note)
-
-    def _metrics(self, member: "_Member", validation: Validation) -> Metrics:
-        recipe = member.model.recipe
-        part = self.trainer.bank(Training(recipe, member.split)).val
-        return validation.outputs.metrics(part, recipe.alpha)
 
     def _save(
         self,

@@ -23,7 +23,7 @@ from milair.study.objective import Objective, Steps
 from milair.study.queue import queue_again
 from milair.study.results import FINISHED
 from milair.study.samplers import STARTUP, Parameters
-from milair.training.values import Died, Ended, Epoch, Features, Hopeless, Joined, Needs, News, Opened, Told, Training
+from milair.training.values import Aside, Died, Ended, Epoch, Features, Hopeless, News, Opened, Told, Training
 
 TURN = 0.6  # of a search's time, after which it confirms: see docs/noise.md
 DEATHS = 3  # workers that may die with a trial before it counts as failed
@@ -117,7 +117,7 @@ class Search:
                 continue
             self.hands[idle[0]] = Hand(trial, training, steps)
             self._train(idle[0], training)
-        return None
+        return "time" if not self.workers.names and monotonic() >= self.plan.deadline else None
 
     def _train(self, name: str, training: Training) -> None:
         self.busy.add(name)
@@ -189,7 +189,7 @@ class Search:
             self.listener.say(told.reason)
             if hand is not None:
                 self._bereaved(self.hands.pop(name).trial, name, told.machine)
-        elif hand is not None and not isinstance(told, Needs | Joined):  # without a hand it was just stopped
+        elif hand is not None and not isinstance(told, Aside):  # without a hand it was just stopped
             self._step(name, hand, told)
         return name in self.hands
 

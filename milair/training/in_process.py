@@ -6,9 +6,11 @@ This one trains in its own process. A worker process has one of these, and hands
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from milair.errors import first_line
 from milair.features import bank
@@ -21,8 +23,9 @@ from milair.model.preprocessing import opened
 from milair.recipe import Recipe
 from milair.training import devices
 from milair.training.latency import latency
+from milair.training.outputs import evaluate, predicted
 from milair.training.train import new_heads, refuse, train
-from milair.training.values import Hopeless, Inputs, Needs, News, Opened, Training
+from milair.training.values import Hopeless, Inputs, Needs, News, Opened, Trained, Training
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Trainer:
     _bank: tuple[object, Bank] | None = field(default=None, repr=False)  # the one last used stays open
 
     def train(self, training: Training) -> Iterator[News]:
-        """The bank, then the epochs; closing it ends the training.
+        """The bank, the epochs, and the model if it is to be kept; closing it ends the training.
 
         Hopeless if it cannot come to anything; out of memory is that too, and leaves the memory as it was."""
         recipe = training.recipe
@@ -51,7 +54,14 @@ class Trainer:
             yield self._opened(training, data, looks)
             if self.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self.device)
-            yield from train(recipe, data, self.device, looks)
+            heads, best = nn.ModuleList(looks), None
+            for epoch in train(recipe, data, self.device, looks):
+                if training.keep == "best" and epoch.improved:
+                    best = deepcopy(heads.state_dict())
+                yield epoch
+            if training.keep:
+                heads.load_state_dict(best or heads.state_dict())
+                yield self._trained(training, data, looks)
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
                 raise
@@ -122,9 +132,7 @@ class Trainer:
 
     def _opened(self, training: Training, data: Bank, looks: Sequence[Heads]) -> Opened:
         """Weights do not matter to the time that a model takes, so it is measured before they are trained."""
-        assert data.extract is not None
-        recipe, (first, *second) = training.recipe, looks
-        model = Detector(data.extract.preprocessing, data.extract.backbone, first, recipe, data.classes, *second)
+        recipe, model = training.recipe, _model(training, data, looks)
         return Opened(
             weights=data.weights,
             views=self.views(training),
@@ -137,3 +145,19 @@ class Trainer:
             device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             threads=torch.get_num_threads(),
         )
+
+    def _trained(self, training: Training, data: Bank, looks: Sequence[Heads]) -> Trained:
+        """By one look its outputs come of the bank, by two of the pictures."""
+        if len(looks) == 1:
+            outputs = evaluate(looks[0], data.val)
+        else:
+            outputs = predicted(_model(training, data, looks), [frame.picture for frame in training.split.val])
+        heads = [{name: value.cpu().numpy() for name, value in look.state_dict().items()} for look in looks]
+        return Trained(heads, data.mean, data.std, outputs.logits.cpu().numpy(), outputs.boxes.cpu().numpy())
+
+
+def _model(training: Training, data: Bank, looks: Sequence[Heads]) -> Detector:
+    assert data.extract is not None
+    first, *second = looks
+    extract = data.extract
+    return Detector(extract.preprocessing, extract.backbone, first, training.recipe, data.classes, *second)

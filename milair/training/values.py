@@ -2,10 +2,16 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from milair.errors import MilairError, OutsideError
 from milair.frames.frame import Frame, Split
 from milair.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.typing.NDArray[np.generic]
 
 EPSILON = 1e-6  # in the union of two boxes, as in the document
 Row = list[float]  # of a validation frame: the class's number, its probability, the box in shares
@@ -17,6 +23,8 @@ class Training:
 
     recipe: Recipe
     split: Split
+    keep: Literal["", "best", "last"] = ""  # the epoch whose model is told as well, last of all
+    threads: int = 0  # of the worker that trains it; 0: as many as it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,17 @@ class Epoch:
         return self.best.score
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The model of a training, but for its backbone, and its outputs for the validation frames."""
+
+    heads: "list[dict[str, Array]]"  # of each look: parameters and buffers, by their names
+    mean: tuple[float, ...]  # per channel, of pictures in 0–1
+    std: tuple[float, ...]
+    logits: "Array"  # float32 [n, classes]
+    boxes: "Array"  # float32 [n, 4] in shares
+
+
 class Hopeless(MilairError):
     """A training that cannot come to anything: too little memory, a loss that is not a number."""
 
@@ -136,5 +155,11 @@ class Joined:
     """Of a worker that was not there before: it waits for trainings."""
 
 
-News = Opened | Epoch  # of a training
-Told = News | Features | Needs | Ended | Died | Joined  # by a worker, or of it
+@dataclass(frozen=True, slots=True)
+class Deserted:
+    """No worker is there, and one is waited for. Told again and again."""
+
+
+News = Opened | Epoch | Trained  # of a training
+Aside = Needs | Joined | Deserted  # of no training
+Told = News | Features | Ended | Died | Aside  # by a worker, or of it

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -30,7 +31,8 @@ from milair.workers.messages import Check, Start, Stop
 from milair.workers.pool import RESTARTS, Pool
 
 _LOOK = 1.0  # seconds between two looks at the nodes
-_REACH = 5.0  # seconds to reach a cluster
+_REACH = 5.0  # seconds to reach a cluster, and between two tries
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Workers(Pool[_Worker]):
 
     @property
     def names(self) -> Sequence[str]:
-        if not self.nodes:  # not begun, as nothing is to be trained
+        if self.inputs is None:  # not begun, as nothing is to be trained
             return [self.address]
         return [name for name, worker in self.processes.items() if worker.joined]
 
@@ -100,8 +102,9 @@ class Workers(Pool[_Worker]):
     def begin(self) -> None:
         self.block.enter_context(connected(self.address, self.debug))
         self.address = ray.get_runtime_context().gcs_address
-        self.nodes = _nodes()
+        self.nodes = self._living()
         self._tend()
+        self._await()
         ended = Event()
         self.block.callback(ended.set)
         Thread(target=self._watch, args=(ended,), daemon=True).start()
@@ -157,16 +160,16 @@ class Workers(Pool[_Worker]):
         known = set(self.nodes)
         while not ended.wait(_LOOK):
             try:
-                now = set(_nodes())
-            except Exception as error:
-                self.inbox.put(partial(self._lost, first_line(error)))
+                now = set(self._living())
+            except OutsideError as error:
+                self.inbox.put(partial(_raise, error))
                 return
             if now != known:
                 known = now
                 self.inbox.put(self._changed)
 
     def _changed(self) -> None:
-        before, self.nodes = self.nodes, _nodes()
+        before, self.nodes = self.nodes, self._living()
         for node in before.values():
             if node.id not in self.nodes:
                 self.say(f"node {node.name} is gone; {len(self.nodes)} are left")
@@ -174,9 +177,24 @@ class Workers(Pool[_Worker]):
             if node.id not in before:
                 self.say(f"node {node.name} joins; workers that it has room for: {self._room(node)}")
         self._tend()
+        self._await()
 
-    def _lost(self, reason: str) -> None:
-        raise OutsideError(f"the Ray cluster at {self.address} is gone ({reason})")
+    def _await(self) -> None:
+        """Say so where nothing can go on until a node joins."""
+        if not any(self._room(node) for node in self.nodes.values() if node.id not in self.left_out):
+            self.say(f"no node has room for a worker: waiting for one (ray start --address={self.address})")
+
+    def _living(self) -> dict[str, _Node]:
+        """The nodes that live, by their ids. OutsideError if the head is gone, before Ray ends this process for it."""
+        tries = 0
+        while True:
+            try:
+                _reach(self.address)
+                return _nodes()
+            except Exception as error:
+                if (tries := tries + 1) == _TRIES:
+                    raise OutsideError(f"the Ray cluster at {self.address} is gone ({first_line(error)})") from error
+            sleep(_REACH)
 
     def _heard(self, name: str, process: _Worker, news: Told | None) -> Told:
         if isinstance(news, Joined):
@@ -193,7 +211,7 @@ class Workers(Pool[_Worker]):
 
     def _died(self, name: str, worker: _Worker) -> Died:
         del self.processes[name]
-        if worker.node.id not in _nodes() or not worker.node.answers():
+        if worker.node.id not in self._living() or not worker.node.answers():
             return Died(f"worker {name} is gone with its node", machine=True)
         died = f"worker {name} died ({worker.reason})"
         self.deaths[worker.node.id] += 1
@@ -222,9 +240,8 @@ def connected(address: str, debug: bool) -> Iterator[None]:
     if not debug:
         driver.print_to_stdstream = lambda *_, **__: None  # what it says of its nodes: stdout is the search's
     try:
-        if ":" in address:  # Ray itself tries for minutes
-            host, port = address.rsplit(":", 1)
-            socket.create_connection((host, int(port)), timeout=_REACH).close()
+        if ":" in address:
+            _reach(address)
         ray.init(address=address, log_to_driver=debug, logging_level="ERROR", namespace="milair")
     except Exception as error:  # Ray raises many kinds
         raise MilairError(f"--address {address}: {first_line(error)} (ray start --head begins a cluster)") from error
@@ -235,6 +252,16 @@ def connected(address: str, debug: bool) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """OSError if nothing listens at HOST:PORT. Ray itself tries for a minute, and more."""
+    host, port = address.rsplit(":", 1)
+    socket.create_connection((host, int(port)), timeout=_REACH).close()
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _nodes() -> dict[str, _Node]:

@@ -1,15 +1,19 @@
 """What pools of workers share, wherever these run: tasks out, news in, on one thread that listens."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Generic, Protocol, Self, TypeVar
 
-from milair.training.values import Died, Ended, Inputs, Needs, Told, Training
+from milair.errors import MilairError
+from milair.training.values import Deserted, Died, Ended, Inputs, Needs, Told, Training
 from milair.workers.messages import Check, Start, Stop
 
+_PATIENCE = 1.0  # seconds between two words of a pool that has no worker
 RESTARTS = 3  # of a worker, or of those of a machine, that end no training in between
 
 
@@ -60,8 +64,11 @@ class Pool(ABC, Generic[P]):
     def _heard(self, name: str, process: P, news: Told | None) -> Told:
         """What a worker told, once that is seen to; of None, which is its end, a Died."""
 
-    def check(self, training: Training) -> Needs:
-        """What a training needs. MilairError if its backbone or weights are not available."""
+    def check(
+        self, training: Training, deadline: float = math.inf, say: Callable[[str], object] = lambda _: None
+    ) -> Needs:
+        """What a training needs. MilairError if its backbone or weights are not available, or if there is no worker
+        until the `deadline` of time.monotonic. `say` is told which ones died, or do not join."""
         news, asked = self.listen(), ""
         while True:
             if not asked and self.names:
@@ -73,8 +80,11 @@ class Pool(ABC, Generic[P]):
             if isinstance(told, Ended):
                 told.check()
                 return needs
-            if isinstance(told, Died) and name == asked:
-                asked = ""
+            if isinstance(told, Died):
+                say(told.reason)
+                asked = "" if name == asked else asked
+            if isinstance(told, Deserted) and monotonic() >= deadline:
+                raise MilairError("no worker has joined within --timeout")
 
     def train(self, name: str, training: Training) -> None:
         """Let an idle worker train; what becomes of it is heard, Ended last."""
@@ -92,7 +102,11 @@ class Pool(ABC, Generic[P]):
     def listen(self) -> Iterator[tuple[str, Told]]:
         """What workers tell, as it comes, without end. MilairError if one dies again and again."""
         while True:
-            item = self.inbox.get()
+            try:
+                item = self.inbox.get(timeout=None if self.names else _PATIENCE)
+            except Empty:
+                yield "", Deserted()
+                continue
             self._interrupted()
             if callable(item):
                 item()

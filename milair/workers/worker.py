@@ -66,6 +66,7 @@ class Worker:
                 if isinstance(task, Check):
                     pipe.send(trainer.needs(task.training))
                 else:
+                    torch.set_num_threads(task.threads or start.threads)
                     for news in trainer.train(task):
                         pipe.send(news)
                         if self.stop.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shlex
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clusters import Nodes, nodes
-from faults import PATIENCE, SEED, Place, assert_one_line, assert_whole, until
+from faults import PATIENCE, SEED, Place, assert_one_line, assert_whole, feature_bytes, files, until
 from filelock import FileLock
+from safetensors.numpy import load_file
 
 import milair
-from milair import __version__
+from milair import __version__, retrain, search
 from milair.errors import MilairError
-from milair.search import arguments
+from milair.frames.pictures import cache_folder
 from milair.study.kept import curves, outputs
 from milair.workers.actor import Actor, Parcel, Terms, refuse_unheld
 
@@ -35,6 +37,8 @@ pytest_plugins = ["postgres"]
 
 FIXED = ("--sampler", "random", "--pruner", "none", "--seed", "5")
 LONG = (*FIXED, "--set", "epochs=150", "--set", "patience=150")
+VIEWS = 8
+BANK = (*LONG, "--views", str(VIEWS))  # one that takes seconds to make
 
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'milair[ray]'")
 quietly = pytest.mark.filterwarnings("ignore")  # of Ray's own, about itself
@@ -65,7 +69,7 @@ def has(place: Place, trials: int) -> bool:
 
 @with_ray
 @quietly
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_three_nodes_come_to_the_same_scores_as_this_machine(cluster: Nodes, tmp_path: Path) -> None:
     here, there = Place(tmp_path / "here"), Place(tmp_path / "there")
     with here.search(*FIXED, "--trials", "6") as local:
@@ -79,27 +83,47 @@ def test_three_nodes_come_to_the_same_scores_as_this_machine(cluster: Nodes, tmp
     with cluster.search(there, *FIXED, "--trials", "6", "--workers", "1") as search:  # nothing to do
         assert search.end() == 0, search.errors
     assert len(there.trials()) == 6
+    words = ["--study", "tiny", "--storage", there.url, "--bank", str(there.banks), "--seeds", "3"]
+    ray = ["--engine", "ray", "--address", cluster.cluster.address]
+    for name, more in (("one", ["--devices", "cpu"]), ("three", ray)):
+        command = [sys.executable, "-m", "milair.retrain", *words, "--out", str(tmp_path / name), *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "difference from the trial's own metrics: 0.0e+00" in done.stdout
+    for name in ("", "-seed33", "-seed34", "-ensemble"):
+        one, three = (load_file(tmp_path / f"{kind}{name}" / "model.safetensors") for kind in ("one", "three"))
+        assert all(value.tobytes() == three[key].tobytes() for key, value in one.items())
+        assert one.keys() == three.keys()
+    assert cluster.alone()
 
 
 @with_ray
 @quietly
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_node_and_a_driver_that_vanish_lose_nothing(cluster: Nodes, place: Place) -> None:
-    """First a node, whose trial waits again, then the driver, whose actors end with it."""
-    with cluster.search(place, *LONG, "--trials", "6") as search:
+    """First a node that makes the bank of all, then one in the middle of a trial, which waits again, then the driver,
+    whose actors end with it."""
+    with cluster.search(place, *BANK, "--trials", "5") as search:
+        assert until(lambda: feature_bytes(place.banks) or search.over, pause=0.002)
+        made = cluster.making()
+        assert made is not None, search.output
+        cluster.kill(made)
+        assert until(lambda: "\nbank     " in search.output or search.over), search.output
+        cluster.add()
         assert until(lambda: place.states()["RUNNING"] == 3 or search.over)
         cluster.kill(cluster.nodes[1])
-        assert until(lambda: "is gone with its node" in search.output or search.over), search.errors
+        assert until(lambda: search.output.count("is gone with its node") == 2 or search.over), search.errors
         cluster.add()
-        assert until(lambda: "joins; workers that it has room for: 1" in search.output or search.over), search.errors
+        assert until(lambda: search.output.count("joins; workers that it has room for: 1") == 2 or search.over)
         assert not search.over, search.errors
         before = place.finished()
         search.process.kill()
         search.process.wait()
         assert cluster.alone(), "actors outlive their search"
-    with cluster.search(place, *LONG, "--trials", "6") as search:
+    with cluster.search(place, *BANK, "--trials", "5") as search:
         assert search.end() == 0, search.errors
-    assert_whole(place.trials(), 6)
+    assert_whole(place.trials(), 5)
+    assert files(place.banks) == place.undisturbed(place.folder / "peaceful", VIEWS)
     after = place.finished()
     assert all(after[number] == trial for number, trial in before.items())
     assert "(raylet)" not in search.output
@@ -109,19 +133,59 @@ def test_a_node_and_a_driver_that_vanish_lose_nothing(cluster: Nodes, place: Pla
 
 @with_ray
 @quietly
-def test_a_node_that_does_not_fit_is_left_out(cluster: Nodes, place: Place) -> None:
-    """It has no folder for what is shipped; the others train."""
+def test_a_node_that_does_not_fit_is_left_out_and_banks_of_nodes_are_their_own(cluster: Nodes, place: Place) -> None:
+    """One has no folder for what is shipped, one is killed as it makes its bank; the others train."""
+    own = place.folder / "own"
     cluster.add(MILAIR_CACHE="/dev/null")
-    with cluster.search(place, *LONG, "--trials", "6", "--ship") as search:
+    cluster.add(MILAIR_CACHE=str(own))
+    at = place.options.index("--bank")
+    del place.options[at : at + 2]
+    with cluster.search(place, *BANK, "--trials", "6", "--ship") as search:
+        assert until(lambda: feature_bytes(own / "banks") or search.over, pause=0.002)
+        cluster.kill(cluster.nodes[-1])
+        half = feature_bytes(own / "banks")
         assert until(lambda: "does not join: /dev/null" in search.output or search.over), search.errors
         assert until(lambda: has(place, 1) or search.over)
-        assert not search.over, search.errors
+        assert not search.over, search.output + search.errors
         search.process.terminate()
         assert search.end() == 143, search.errors
     assert place.states()["RUNNING"] == 0
     assert "(raylet)" not in search.output
     assert cluster.alone()
     cluster.kill(cluster.nodes[-1])
+    peaceful = place.undisturbed(place.folder / "peaceful", VIEWS)
+    assert peaceful.items() <= files(cache_folder() / "banks").items()
+    assert 0 < half < feature_bytes(place.folder / "peaceful")
+    assert place.undisturbed(own / "banks", VIEWS) == peaceful  # the half one goes on
+
+
+@with_ray
+@quietly
+def test_without_nodes_a_search_waits_until_its_timeout_or_until_the_head_is_gone(cluster: Nodes, place: Place) -> None:
+    """Last of those that share the cluster: nothing is left of it."""
+    with cluster.search(place, *LONG, "--trials", "2") as search:
+        assert until(lambda: place.states()["RUNNING"] or search.over)
+        for node in [*cluster.nodes]:
+            cluster.kill(node)
+        assert until(lambda: "no node has room for a worker: waiting for one" in search.output or search.over)
+        assert not search.over, search.errors
+        assert until(lambda: not place.states()["RUNNING"])
+        search.process.terminate()
+        assert search.end() == 143, search.errors
+    trials = len(place.trials())
+    with cluster.search(place, *LONG, "--trials", "2", "--timeout", "3") as search:
+        assert search.end(60) == 0, search.errors
+    assert "time is over; the same command goes on" in search.output
+    with cluster.search(place, *LONG, "--trials", "2", "--timeout", "3", "--name", "another") as search:
+        assert_one_line(search, "no worker has joined within --timeout")
+    with cluster.search(place, *LONG, "--trials", "2") as search:
+        assert until(lambda: "waiting for one" in search.output or search.over)
+        cluster.kill_head()
+        assert_one_line(search, "the Ray cluster at ", " is gone")
+    assert len(place.trials()) == trials
+    with place.search(*LONG, "--trials", "2") as search:
+        assert search.end() == 0, search.errors
+    assert_whole(place.trials(), 2)
 
 
 @with_ray
@@ -189,10 +253,11 @@ def test_options_of_another_engine_are_refused(place: Place) -> None:
 def test_the_commands_of_the_page_are_commands() -> None:
     """Their options are taken; the cluster of the page is not begun, as `ray stop` would end those of others."""
     page = Path(milair.__file__).parents[1] / "docs" / "cluster.md"
-    commands = re.findall(r"python -m milair\.search (.*)", page.read_text().replace("\\\n", " "))
-    assert len(commands) >= 4
-    for command in commands:
-        assert arguments().parse_args(shlex.split(command)).engine == "ray"
+    commands = re.findall(r"python -m milair\.(search|retrain) (.*)", page.read_text().replace("\\\n", " "))
+    assert len(commands) >= 5
+    for command, words in commands:
+        arguments = search.arguments() if command == "search" else retrain.arguments()
+        assert arguments.parse_args(shlex.split(words)).engine == "ray"
 
 
 def test_a_search_here_loads_no_ray() -> None:
