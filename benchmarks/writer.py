@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from time import perf_counter
 
 import optuna
@@ -39,6 +40,7 @@ class Stub:
         self.names: Sequence[str] = [f"stub#{number}" for number in range(1, workers + 1)]
         self.news: dict[str, deque[Told]] = {}
         self.turn: deque[str] = deque()
+        self.inbox: SimpleQueue[str] = SimpleQueue()  # always empty
         self.random = random.Random(0)
 
     def train(self, name: str, training: Training) -> None:

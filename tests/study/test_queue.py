@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,6 +37,7 @@ class Pool:
     def __init__(self, answer: Callable[[], Told] = Ended, names: tuple[str, ...] = ("one",)) -> None:
         self.answer, self.names, self.news = answer, names, deque[tuple[str, Told]]()
         self.training: set[str] = set()
+        self.inbox = SimpleQueue[Any]()  # nobody tells anything meanwhile
 
     def train(self, name: str, training: Training) -> None:  # noqa: ARG002
         assert name not in self.training
