@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/writer.py --workers 10 100 1000 --sampler tpe random [--storage URL] [--profile]
 
 It is a search as it is, on drawn frames, with its lock, its pruner and its files for the dashboard. Only what workers
-tell is made up: as many epochs as the recipe has, at once, whoever's turn it is by lot. All of them have a trial in hand
-at any time. What is measured begins when so many trials are stored, and ends so many later.
+tell is made up: as many epochs as the recipe has, at once, one worker after the other by lot. All of them have a trial
+in hand at any time. What is measured begins when so many trials are stored, and ends so many later.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 from argparse import ArgumentParser
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from cProfile import Profile
 from functools import partial
 from pathlib import Path
@@ -129,10 +130,8 @@ def feed(folder: Path, url: str, workers: int, sampler: str, clock: Clock) -> No
     study.pruner = pruners.pruner(None, baseline.epochs * baseline.augmentations, None)
     board = partial(Board, session, place=artifacts.folder(folder), words=[])
     plan = Plan(clock.stored + clock.trials + workers, Confirmation(session.truth, 0), configurations=order)
-    try:
+    with suppress(Enough):
         running.run(session, study, Stub(workers), plan, clock, None, str, board)
-    except Enough:
-        pass
 
 
 def shares(profile: Profile) -> Iterator[str]:

@@ -7,6 +7,7 @@ judgement: with a thousand workers a thousand trials, ten times a trial.
 import json
 from collections import defaultdict
 from copy import copy
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -79,10 +80,15 @@ class Writer(_CachedStorage):
         if self.waits:
             self.save()
         done = super().set_trial_state_values(trial_id, state, values)
+        if state.is_finished() and trial_id in self._mine:
+            trial = copy(self.get_trial(trial_id))  # its `optuna.Trial` keeps what it ran as
+            trial.state, trial.values, trial.datetime_complete = state, values, datetime.now()
+        else:
+            trial = self._backend.get_trial(trial_id)
         self._mine.discard(trial_id)
         if done and state == TrialState.RUNNING:
             self._mine.add(trial_id)
-        self._add_trials_to_cache(self._study_id, [self._backend.get_trial(trial_id)])
+        self._add_trials_to_cache(self._study_id, [trial])
         return done
 
     def set_trial_param(
