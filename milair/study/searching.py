@@ -141,7 +141,7 @@ class Search:
         finished = sum(trial.state in FINISHED and CONFIRMS not in trial.user_attrs for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         drawn = [trial.params for trial in trials if trial.state != TrialState.WAITING and not kept.reference(trial)]
-        exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
+        exhausted = not waiting and plan.configurations is not None and _all(plan.configurations, drawn)
         if monotonic() >= plan.deadline:
             return "goal" if finished >= plan.goal else "time"
         through = finished >= plan.goal or (exhausted and not self.hands)
@@ -289,5 +289,7 @@ class Search:
                     self.hold.put_back(trial)
 
 
-def _distinct(drawn: list[Parameters]) -> int:
-    return len({repr(sorted(parameters.items())) for parameters in drawn})
+def _all(configurations: Sequence[Parameters], drawn: Sequence[Parameters]) -> bool:
+    """Whether so many different ones were drawn."""
+    goal = len(configurations)
+    return len(drawn) >= goal and len({repr(sorted(parameters.items())) for parameters in drawn}) >= goal
