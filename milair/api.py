@@ -127,7 +127,7 @@ def search(
         where = where_options(Namespace(studies=studies, storage=storage))
         board = partial(Board, session, place=artifacts.folder(studies), words=where)
         run = partial(running.run, session, study, crew, plan, console, *copied, board)
-        end = searching.apart(run, crew.interrupt)
+        end = running.apart(run, crew.interrupt)
     if end == "exhausted":
         console.say(f"\nthe space is exhausted: all of its {len(order or [])} configurations were drawn")
     elif end == "time":

@@ -25,7 +25,7 @@ from milair.boxes import Box, to_pixels
 from milair.errors import OutsideError, what_failed
 from milair.frames.frame import Frame
 from milair.recipe import Recipe, describe
-from milair.study import arms, artifacts, drawing, duration, figures, kept, notes, results, storage
+from milair.study import arms, artifacts, drawing, duration, figures, kept, notes, results
 from milair.study.lock import Hold
 from milair.study.session import Session
 from milair.training.chance import chance_baseline
@@ -66,7 +66,7 @@ class Board:
         """Write what came of a running trial; `why` it was pruned. The caller has checked its hold.
 
         MilairError if a picture has vanished; OutsideError if the disk takes no file."""
-        frozen = storage.of(trial.study).get_trial(trial._trial_id)
+        frozen = trial.storage.get_trial(trial._trial_id)
         curves, outputs = kept.curves(frozen), kept.outputs(frozen)
         if curves is not None and outputs and "epoch" in frozen.user_attrs:
             order, scores = self._by_score(outputs)

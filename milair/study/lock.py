@@ -22,7 +22,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from milair.errors import MilairError, OutsideError
-from milair.study import storage
+from milair.study import storage, writing
 
 SEARCH = "search"  # of a study: who searches it; of a trial: the id of the search that runs it
 _WAIT = 1  # seconds for a holder that is just ending
@@ -40,7 +40,7 @@ _ALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepaliv
 
 @dataclass(frozen=True)
 class Hold:
-    """A study that is held. Writing needs `check` first."""
+    """A study that is held, as its one writer has it. Writing needs `check` first."""
 
     study: optuna.Study
     id: str
@@ -55,7 +55,7 @@ class Hold:
         """OutsideError if the study is not ours any more: then nothing may be told."""
         try:
             held = self.connection is None or _count(self.connection, _MINE, self.study)
-            holder = (self.study.user_attrs.get(SEARCH) or {}).get("id")
+            holder = (storage.attribute(self.study, SEARCH) or {}).get("id")
         except SQLAlchemyError as error:
             raise OutsideError(f"the connection that holds the study is lost ({storage.reason(error)})") from None
         except KeyError:
@@ -63,11 +63,16 @@ class Hold:
         if not held or holder != self.id:
             raise OutsideError(f"study {self.study.study_name} is held by another search now; this one ends")
 
+    def save(self) -> None:
+        """Write in one transaction what was set on trials since the last time. OutsideError as for `check`."""
+        if (writer := writing.of(self.study)).waits:
+            self.check()
+            writer.save()
+
     def put_back(self, trial: FrozenTrial | optuna.Trial) -> None:
         """Let a trial wait as it was, for whichever program runs it next."""
-        base = storage.of(self.study)
-        base.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        base.set_trial_user_attr(trial._trial_id, SEARCH, None)
+        writing.of(self.study).set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        storage.of(self.study).set_trial_user_attr(trial._trial_id, SEARCH, None)
 
 
 @contextmanager
@@ -79,7 +84,7 @@ def held(study: optuna.Study, done: str = "searched") -> Iterator[Hold]:
         except Timeout:
             _refuse(study, done)
         with lock:
-            yield Hold(study, token_hex(8))
+            yield Hold(writing.alone(study), token_hex(8))
         return
     name = f"milair {study.study_name} on {socket.gethostname()}, process {os.getpid()}"
     arguments = {"keepalives_idle": 10, "application_name": name[:63], "options": _ALIVE}
@@ -98,7 +103,7 @@ def held(study: optuna.Study, done: str = "searched") -> Iterator[Hold]:
             if monotonic() > deadline:
                 _refuse(study, done)
             sleep(_WAIT / 10)
-        yield Hold(study, token_hex(8), connection)
+        yield Hold(writing.alone(study), token_hex(8), connection)
 
 
 def is_held(study: optuna.Study) -> bool:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import optuna
+from optuna.storages._rdb.models import StudySystemAttributeModel
 from sqlalchemy import text
 
 from milair.study import storage
@@ -18,18 +19,18 @@ _SELECT = text("SELECT key, value_json FROM study_system_attributes WHERE study_
 
 def write(study: optuna.Study, body: str, trial: int | None = None) -> None:
     """Renew the note of a study, or of the trial with that id. What a person wrote above `MARK` stays."""
-    prefix = "dashboard:" if trial is None else f"dashboard:{trial}:"
-    pieces, version = _read(study, f"{prefix}note_str:"), f"{prefix}note_ver"
+    prefix = "dashboard:note_" if trial is None else f"dashboard:{trial}:note_"
+    pieces, version = _read(study, prefix), f"{prefix}ver"
+    number = pieces.pop(version, 0) + 1
     theirs = "".join(pieces[name] for name in sorted(pieces, key=_number)).partition(MARK)[0].rstrip()
-    number = _read(study, version).get(version, 0) + 1
-    storage.of(study).set_study_system_attr(study._study_id, version, number)
-    _write(study, f"{prefix}note_str:", f"{theirs}\n\n{MARK}\n\n{body}".lstrip(), pieces)
+    note = f"{theirs}\n\n{MARK}\n\n{body}".lstrip()
+    _write(study, {version: number, **_pieces(f"{prefix}str:", note, len(pieces))})
 
 
 def figure(study: optuna.Study, name: str, data: list[dict[str, Any]], layout: dict[str, Any]) -> None:
     """Renew a Plotly figure of a study; `name` is of letters and hyphens."""
     prefix = f"dashboard:plot_data:{name}:"
-    _write(study, prefix, json.dumps({"data": data, "layout": layout}), _read(study, prefix))
+    _write(study, _pieces(prefix, json.dumps({"data": data, "layout": layout}), len(_read(study, prefix))))
 
 
 def _read(study: optuna.Study, prefix: str) -> dict[str, Any]:
@@ -38,13 +39,18 @@ def _read(study: optuna.Study, prefix: str) -> dict[str, Any]:
     return {key: json.loads(value) for key, value in rows if key.startswith(prefix)}
 
 
-def _write(study: optuna.Study, prefix: str, content: str, before: dict[str, Any]) -> None:
-    """A text in pieces; those that it has no more are emptied, and those that have not changed are left."""
+def _pieces(prefix: str, content: str, before: int) -> dict[str, str]:
+    """A text in pieces, by name; of as many as it had before, those that it has no more are empty."""
     pieces = [content[start : start + PIECE] for start in range(0, len(content), PIECE)]
-    pieces += [""] * (len(before) - len(pieces))
-    for number, piece in enumerate(pieces):
-        if before.get(name := f"{prefix}{number}") != piece:
-            storage.of(study).set_study_system_attr(study._study_id, name, piece)
+    pieces += [""] * (before - len(pieces))
+    return {f"{prefix}{number}": piece for number, piece in enumerate(pieces)}
+
+
+def _write(study: optuna.Study, attributes: dict[str, Any]) -> None:
+    """In one transaction."""
+    rows = [{"study_id": study._study_id, "key": n, "value_json": json.dumps(v)} for n, v in attributes.items()]
+    with storage.of(study).engine.begin() as connection:
+        storage.put(connection, StudySystemAttributeModel, *rows)
 
 
 def _number(name: str) -> int:

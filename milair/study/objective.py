@@ -4,7 +4,7 @@ study.optimize(objective("heads", data="my/frames"), n_trials=20)
 """
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import Lock
@@ -37,7 +37,6 @@ class Objective:
 
     session: Session
     trainer: Any = None  # of training/in_process.py; a search has workers for that
-    writes: Callable[[], object] = lambda: None  # called before a report; what it raises ends the trial
     _busy: Lock = field(default_factory=Lock, repr=False)
 
     def __call__(self, trial: BaseTrial) -> float:
@@ -93,7 +92,6 @@ class Objective:
                     folds.drop()
             if end is not None:
                 break
-        self.writes()
         for name, value in self._attributes(opened, folds).items():
             trial.set_user_attr(name, value)
         kept.keep(trial, outputs=self._outputs(folds), curves=self._curves(folds))
@@ -122,7 +120,6 @@ class Objective:
 
     def _opened(self, trial: BaseTrial, recipe: Recipe, opened: Opened) -> None:
         self._refuse_other_weights(trial, recipe, opened.weights)
-        self.writes()
         trial.set_user_attr("weights", opened.weights)
         trial.set_user_attr("ms", opened.ms)
         self._limit(trial, ms=opened.ms)
@@ -139,7 +136,6 @@ class Objective:
     def _judge_fold(self, trial: BaseTrial, folds: Folds, before: int, count: int) -> Exception | None:
         """Report when a fold has ended, by all frames so far; what ends the trial, if anything does."""
         ended = len(folds.epochs)
-        self.writes()
         kept.keep(trial, outputs=self._outputs(folds))  # for pruners, which compare frame by frame
         trial.set_user_attr(FOLDS, ended)
         after, when = step(folds.recipe, folds.recipe.all_epochs) + ended, f"after {ended} of {count} folds"
@@ -149,7 +145,6 @@ class Objective:
         self, trial: BaseTrial, score: float, step: int, before: int, through: bool, when: str
     ) -> Exception | None:
         if step > before:
-            self.writes()
             trial.report(score, step)
         if step >= before and not through and not trial.user_attrs.get(PINNED) and trial.should_prune():
             return optuna.TrialPruned(f"loses to others {when}")

@@ -100,5 +100,6 @@ class AmongPeers(BasePruner):
 
 def _kind(trial: FrozenTrial) -> tuple[bool, int]:
     """Whether a trial has a schedule, and its looks: with the second one, scores begin anew."""
-    recipe = _DEFAULTS | (kept.recipe(trial) or {})  # as JSON: all trials are asked at every report
-    return recipe["schedule"] != "constant", recipe["looks"]
+    recipe = kept.recipe(trial) or _DEFAULTS  # as JSON: all trials are asked at every report
+    schedule, looks = (recipe.get(name, _DEFAULTS[name]) for name in ("schedule", "looks"))
+    return schedule != "constant", looks

@@ -1,6 +1,7 @@
 """All that a search writes into its study, which it holds meanwhile: from what waits to what ended it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import optuna
 
@@ -10,6 +11,8 @@ from milair.study.dashboard import Board
 from milair.study.objective import Objective
 from milair.study.searching import Listener, Plan, Pool, Search
 from milair.study.session import Session
+
+_GRACE = 2  # seconds for a step that is interrupted, and to let trials in hand wait again
 
 
 def run(
@@ -38,7 +41,7 @@ def run(
         shown = board(hold)
         shown.study(now=True)
         try:
-            end = Search(hold, Objective(session, writes=hold.check), workers, plan, listener, shown).run()
+            end = Search(hold, Objective(session), workers, plan, listener, shown).run()
         except KeyboardInterrupt:
             listener.say("the trials in hand are back in the queue; the same command goes on where this one stopped")
             raise
@@ -46,3 +49,16 @@ def run(
         if draws:
             study.set_user_attr(results.EXHAUSTED, end == "exhausted")
         return end
+
+
+def apart(work: Callable[[], str], interrupt: Callable[[], None]) -> str:
+    """What `work` returns. It has a thread of its own, so that no KeyboardInterrupt strikes inside a transaction.
+
+    One strikes here: `interrupt` then has to end the work, which is not waited for if a database holds it up."""
+    working = ThreadPoolExecutor(1).submit(work)
+    try:
+        return working.result()
+    except KeyboardInterrupt:
+        interrupt()
+        wait([working], _GRACE)
+        raise

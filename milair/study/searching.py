@@ -1,12 +1,12 @@
 """The loop of a search: draws trials, hands their recipes to workers, and alone tells the study what came of them."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from milair.errors import MilairError, OutsideError, what_failed
-from milair.study import kept, storage
+from milair.study import kept, storage, writing
 from milair.study.arms import CONFIRMS
 from milair.study.confirming import Confirmation
 from milair.study.dashboard import Board
@@ -28,7 +28,6 @@ from milair.training.values import Aside, Died, Ended, Epoch, Features, Hopeless
 TURN = 0.6  # of a search's time, after which it confirms: see docs/noise.md
 DEATHS = 3  # workers that may die with a trial before it counts as failed
 FAILURES = 3  # in a row, end a search
-_GRACE = 2  # seconds for a step that is interrupted, and to let trials in hand wait again
 
 
 class Pool(Protocol):
@@ -36,6 +35,8 @@ class Pool(Protocol):
 
     @property
     def names(self) -> Sequence[str]: ...
+    @property
+    def inbox(self) -> SimpleQueue[Any]: ...  # what workers have told already
     def train(self, name: str, training: Training) -> None: ...
     def stop(self, name: str) -> None: ...
     def listen(self) -> Iterator[tuple[str, Told]]: ...
@@ -95,13 +96,19 @@ class Search:
         try:
             news = self.workers.listen()
             while (end := self._fill()) is None or self.hands:
-                while self._hear(*next(news)):
+                while self._hear(*self._next(news)):
                     pass
             return end
         except (StorageInternalError, SQLAlchemyError) as error:
             raise OutsideError(f"the database of studies: {storage.reason(error)}") from error
         finally:
             self._give_back()
+
+    def _next(self, news: Iterator[tuple[str, Told]]) -> tuple[str, Told]:
+        """What is told next. Before that is waited for, all that was set meanwhile is written together."""
+        if self.workers.inbox.empty():
+            self.hold.save()
+        return next(news)
 
     def _fill(self) -> str | None:
         """Give idle workers trials; why there are no more, if that is so."""
@@ -120,6 +127,7 @@ class Search:
         return "time" if not self.workers.names and monotonic() >= self.plan.deadline else None
 
     def _train(self, name: str, training: Training) -> None:
+        self.hold.save()
         self.busy.add(name)
         self.workers.train(name, training)
 
@@ -128,11 +136,12 @@ class Search:
         self.hold.check()
         self.objective.session.hold_labels()
         study, plan = self.hold.study, self.plan
+        writing.of(study).refresh()
         trials = study.get_trials(deepcopy=False)
         finished = sum(trial.state in FINISHED and CONFIRMS not in trial.user_attrs for trial in trials)
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         drawn = [trial.params for trial in trials if trial.state != TrialState.WAITING and not kept.reference(trial)]
-        exhausted = not waiting and plan.configurations is not None and _distinct(drawn) >= len(plan.configurations)
+        exhausted = not waiting and plan.configurations is not None and _all(plan.configurations, drawn)
         if monotonic() >= plan.deadline:
             return "goal" if finished >= plan.goal else "time"
         through = finished >= plan.goal or (exhausted and not self.hands)
@@ -173,7 +182,7 @@ class Search:
             base.set_trial_user_attr(number, SEARCH, self.hold.id)
             if kept.error(trial):  # of an earlier attempt
                 base.set_trial_system_attr(number, kept.ERROR, "")
-            if base.set_trial_state_values(number, TrialState.RUNNING):
+            if writing.of(self.hold.study).set_trial_state_values(number, TrialState.RUNNING):
                 return True
             base.set_trial_user_attr(number, SEARCH, None)
         return False
@@ -237,7 +246,7 @@ class Search:
         self._told(trial, worker)
 
     def _told(self, trial: optuna.Trial, worker: str) -> None:
-        frozen = storage.of(self.hold.study).get_trial(trial._trial_id)
+        frozen = trial.storage.get_trial(trial._trial_id)
         self.listener.trial(frozen, worker)
         if self.board is not None:
             self.board.study()
@@ -280,18 +289,7 @@ class Search:
                     self.hold.put_back(trial)
 
 
-def apart(work: Callable[[], str], interrupt: Callable[[], None]) -> str:
-    """What `work` returns. It has a thread of its own, so that no KeyboardInterrupt strikes inside a transaction.
-
-    One strikes here: `interrupt` then has to end the work, which is not waited for if a database holds it up."""
-    working = ThreadPoolExecutor(1).submit(work)
-    try:
-        return working.result()
-    except KeyboardInterrupt:
-        interrupt()
-        wait([working], _GRACE)
-        raise
-
-
-def _distinct(drawn: list[Parameters]) -> int:
-    return len({repr(sorted(parameters.items())) for parameters in drawn})
+def _all(configurations: Sequence[Parameters], drawn: Sequence[Parameters]) -> bool:
+    """Whether so many different ones were drawn."""
+    goal = len(configurations)
+    return len(drawn) >= goal and len({repr(sorted(parameters.items())) for parameters in drawn}) >= goal

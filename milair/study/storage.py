@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import psutil
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, Engine, NullPool, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, NullPool, UniqueConstraint, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,6 +26,7 @@ from milair.errors import MilairError, first_line, what_failed
 _WAIT = 60  # seconds for another writer to finish
 _ANSWER = 10  # seconds for a server to answer
 _DIALECTS = ("sqlite", "postgresql")
+_ATTRIBUTE = text("SELECT value_json FROM study_user_attributes WHERE study_id = :study AND key = :name")
 _NETWORK_DISKS = ("nfs", "cifs", "smb", "afs", "9p", "lustre", "ceph", "gluster", "beegfs", "gpfs", "sshfs", "davfs")
 
 
@@ -152,6 +156,29 @@ def of(study: optuna.Study) -> RDBStorage:
     inner = getattr(study._storage, "_backend", study._storage)
     assert isinstance(inner, RDBStorage)
     return inner
+
+
+def attribute(study: optuna.Study, name: str) -> Any:
+    """One user attribute of a study. KeyError if there is none of that name, or no such study any more."""
+    with of(study).engine.connect() as connection:
+        stored = connection.execute(_ATTRIBUTE, {"study": study._study_id, "name": name}).scalar()
+    if stored is None:
+        raise KeyError(name)
+    return json.loads(stored)
+
+
+def put(connection: Connection, table: Any, *rows: Mapping[str, Any]) -> None:
+    """Insert rows into a table of Optuna's, or replace those that are of the same trial or study and the same name."""
+    connection.execute(_put(connection.dialect.name, table), rows)
+
+
+@cache
+def _put(dialect: str, table: Any) -> Any:
+    """The statement, which takes long to build. Optuna's tables hold two columns to be unique together."""
+    insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](table)
+    unique = next(part for part in table.__table__.constraints if isinstance(part, UniqueConstraint)).columns.keys()
+    others = {name: value for name, value in insert.excluded.items() if name not in unique and not value.primary_key}
+    return insert.on_conflict_do_update(index_elements=unique, set_=others)
 
 
 @contextmanager

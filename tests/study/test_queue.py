@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from itertools import cycle
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +17,12 @@ from optuna.trial import TrialState
 from milair.errors import MilairError, OutsideError
 from milair.frames.frame import Split
 from milair.recipe import Recipe
-from milair.study import kept, lock, queue, storage
+from milair.study import kept, lock, queue, storage, writing
 from milair.study.confirming import Confirmation
+from milair.study.samplers import Sampler
 from milair.study.searching import Plan, Search
 from milair.training.paired import Truth
-from milair.training.values import Died, Ended, Told, Training
+from milair.training.values import Died, Ended, Opened, Told, Training
 
 TRUTH = Truth(np.zeros((0, 4)), np.zeros(0, int))
 Score = Callable[[optuna.Trial], float]
@@ -36,6 +39,7 @@ class Pool:
     def __init__(self, answer: Callable[[], Told] = Ended, names: tuple[str, ...] = ("one",)) -> None:
         self.answer, self.names, self.news = answer, names, deque[tuple[str, Told]]()
         self.training: set[str] = set()
+        self.inbox = SimpleQueue[Any]()  # nobody tells anything meanwhile
 
     def train(self, name: str, training: Training) -> None:  # noqa: ARG002
         assert name not in self.training
@@ -64,14 +68,16 @@ class Lines:
     note = advance = trial = lambda *_: None
 
 
-def run(study: optuna.Study, score: Score, goal: int = 1, pool: Pool | None = None) -> tuple[str, list[str]]:
-    """A search whose trials are scored by a function: what ended it, and what it said."""
+def run(
+    study: optuna.Study, score: Score, goal: int = 1, pool: Pool | None = None, objective_steps: Any = None
+) -> tuple[str, list[str]]:
+    """A search whose trials are scored by a function, or go by steps: what ended it, and what it said."""
 
     def steps(trial: optuna.Trial) -> Generator[Training, Any, float]:
         yield Training(Recipe(), Split((), ()))
         return score(trial)
 
-    objective: Any = SimpleNamespace(steps=steps, session=SimpleNamespace(hold_labels=lambda: None))
+    objective: Any = SimpleNamespace(steps=objective_steps or steps, session=SimpleNamespace(hold_labels=lambda: None))
     listener: Any = Lines()
     with lock.held(study) as hold, lock.signed(hold):
         queue.put_back(hold)
@@ -197,6 +203,50 @@ def test_a_worker_that_dies_while_it_is_idle_is_one_worker_still(study: optuna.S
     pool.news.extend([("three", Died("idle")), ("three", Died("idle"))])  # while the others have both trials
     assert run(study, x, 2, pool)[1] == ["idle", "idle"]
     assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_reports_that_come_together_are_written_together(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch, more: bool
+) -> None:
+    """Of three workers side by side; `more`: there is always more that has come already."""
+    saves, save = [], lock.Hold.save
+
+    def counted(hold: lock.Hold) -> None:
+        saves.append(writing.of(hold.study).waits)
+        save(hold)
+
+    def steps(trial: optuna.Trial) -> Generator[Training, Any, float]:
+        score = trial.suggest_float("x", 0, 1)
+        told = yield Training(Recipe(), Split((), ()))
+        while told is not None:
+            trial.report(score * told.views, told.views)
+            trial.set_user_attr("last", told.views)
+            told = yield Training(Recipe(), Split((), ()))
+        return score
+
+    def train(name: str, _: Training) -> None:
+        told = [Opened("", number, 1, 0, 1.0, "", {}, 1.0, "cpu", 1) for number in (10, 20, 30)]
+        each[name] = deque([*told, Ended()])
+
+    def listen() -> Iterator[tuple[str, Told]]:
+        for name in cycle(names):
+            if each[name]:
+                yield name, each[name].popleft()
+
+    names, each = ("one", "two", "three"), dict[str, deque[Told]]()
+    pool = Pool(names=names)
+    pool.train, pool.listen = train, listen  # type: ignore[method-assign, assignment]
+    if more:
+        pool.inbox.put(None)
+    monkeypatch.setattr(lock.Hold, "save", counted)
+    study.sampler = Sampler("random", 0)
+    run(study, x, 6, pool, steps)
+    for trial in study.trials:
+        assert trial.value == trial.params["x"]
+        assert list(trial.intermediate_values.items()) == [(n, trial.params["x"] * n) for n in (10, 20, 30)]
+        assert trial.user_attrs["last"] == 30
+    assert sum(saves) == (6 if more else 24)  # as each is drawn, and so it would be after each that is told
 
 
 def test_three_failures_in_a_row_end_a_search(study: optuna.Study) -> None:
