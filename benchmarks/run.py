@@ -3,8 +3,8 @@
     make bench                      (or: make bench ARGS="trial commands --data DIR --weights DIR")
 
 Each line holds two things against each other that were measured in this one run, in turns. Nothing else should run
-meanwhile. On two cores trial, commands, growth and larger take a quarter of an hour, searches much longer. `larger` takes most
-of the memory for a minute.
+meanwhile. On two cores trial, commands, growth and larger take a quarter of an hour, searches much longer. `larger`
+takes most of the memory for a minute.
 """
 
 from argparse import ArgumentParser

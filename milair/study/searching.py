@@ -101,6 +101,8 @@ class Search:
             return end
         except (StorageInternalError, SQLAlchemyError) as error:
             raise OutsideError(f"the database of studies: {storage.reason(error)}") from error
+        except UpdateFinishedTrialError as error:
+            raise OutsideError(str(error)) from error
         finally:
             self._give_back()
 
@@ -286,7 +288,8 @@ class Search:
             self.hold.check()
             for trial in self.hold.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if trial.user_attrs.get(SEARCH) == self.hold.id:
-                    self.hold.put_back(trial)
+                    with suppress(UpdateFinishedTrialError):  # another program has ended it
+                        self.hold.put_back(trial)
 
 
 def _all(configurations: Sequence[Parameters], drawn: Sequence[Parameters]) -> bool:

@@ -56,16 +56,19 @@ class Writer(_CachedStorage):
         self._read = max([self._read, *(trial._trial_id for trial in trials)])
 
     def save(self) -> None:
-        """Write all that waits, in one transaction. UpdateFinishedTrialError if another program has ended a trial."""
-        numbers = {number for rows in self._unsaved.values() for number, _ in rows}
-        trial = models.TrialModel
-        ended = select(trial.number).where(trial.trial_id.in_(numbers), trial.state.in_(_ENDED))
-        with self._backend.engine.begin() as connection:
-            if (number := connection.execute(ended).scalar()) is not None:
-                raise UpdateFinishedTrialError(f"trial {number} was ended by another program")
-            for table, rows in self._unsaved.items():
-                storage.put(connection, table, *rows.values())
+        """Write all that waits, in one transaction. UpdateFinishedTrialError if another program has ended a trial, of
+        which nothing is written."""
+        trial, unsaved = models.TrialModel, {table: dict(rows) for table, rows in self._unsaved.items()}
         self._unsaved.clear()
+        numbers = {number for rows in unsaved.values() for number, _ in rows}
+        ended = select(trial.trial_id, trial.number).where(trial.trial_id.in_(numbers), trial.state.in_(_ENDED))
+        with self._backend.engine.begin() as connection:
+            gone = {row.trial_id: row.number for row in connection.execute(ended)}
+            for table, rows in unsaved.items():
+                if left := [row for (number, _), row in rows.items() if number not in gone]:
+                    storage.put(connection, table, *left)
+        if gone:
+            raise UpdateFinishedTrialError(f"trial {min(gone.values())} was ended by another program")
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         number = super().create_new_trial(study_id, template_trial)

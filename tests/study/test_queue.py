@@ -263,6 +263,21 @@ def test_trouble_outside_of_a_trial_ends_a_search_and_the_trial_waits(study: opt
     assert [(trial.state.name, kept.error(trial)) for trial in study.trials] == [("COMPLETE", "")]
 
 
+def test_a_trial_that_another_program_ends_ends_the_search_and_others_wait(study: optuna.Study) -> None:
+    """As the dashboard can."""
+
+    def score(trial: optuna.Trial) -> float:
+        if trial.number == 0:
+            study.tell(0, state=TrialState.FAIL)
+        return x(trial)
+
+    with pytest.raises(OutsideError, match="trial 0 was ended by another program"):
+        run(study, score, 2, pool=Pool(names=("one", "two")))
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
+    run(study, x, 2)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
 def test_a_trial_that_ends_while_it_is_put_back_stays_ended(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
