@@ -76,6 +76,9 @@ def small_split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     return Split(tuple(frames[:10]), tuple(frames[10:]))
 
 
+LONG = {"workers", "study", "test_readme", "test_notebook", "test_commands", "test_export", "test_backbones_contract"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files come first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.parent.name not in {"workers", "study"} and item.path.stem != "test_readme")
+    items.sort(key=lambda item: LONG.isdisjoint((item.path.parent.name, item.path.stem)))
