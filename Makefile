@@ -9,7 +9,7 @@ search: .venv/installed
 	$(RUN) -m milair.search --study dense $(ARGS)
 
 test: .venv/installed-dev
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: .venv/installed-dev
 	$(RUN) -m pytest -m faults $(ARGS)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 
 from milair.frames.frame import Frame, Split
 from milair.frames.pictures import look_at
+from milair.workers import local
 
 # A test may be slow on a busy machine, and leaves nothing in the working tree.
 settings.register_profile("milair", deadline=None, database=None, max_examples=60)
@@ -23,7 +25,9 @@ settings.load_profile("milair")
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or fills the user's caches or downloads weights, and no number depends on the number of cores."""
+    """No test reads or fills the user's caches or downloads weights, and no number depends on the number of cores.
+
+    Workers of searches in this process are forked; where it is tested how they begin, they begin as in a search."""
 
     def refuse(url: str, *_: object, **__: object) -> None:
         raise URLError(f"tests download nothing, not even {url}")
@@ -36,6 +40,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
         torch.set_num_threads(1)
+        patch.setattr(local, "_Process", forked.Process)
         yield
 
 
@@ -71,6 +76,9 @@ def small_split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     return Split(tuple(frames[:10]), tuple(frames[10:]))
 
 
+LONG = {"workers", "study", "test_readme", "test_notebook", "test_commands", "test_export", "test_backbones_contract"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files come first, so that no process is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.parent.name not in {"workers", "study"} and item.path.stem != "test_readme")
+    items.sort(key=lambda item: LONG.isdisjoint((item.path.parent.name, item.path.stem)))

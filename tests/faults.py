@@ -11,9 +11,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -344,19 +345,18 @@ class Storm:
 
 def rush(place: Place, *, trials: int, workers: int = 4) -> float:
     """So many queued trials of one epoch, trained by several workers: each once. Returns the seconds."""
-    options = ("--set", "epochs=1", "--set", "patience=1", "--devices", ",".join(["cpu"] * workers))
-    with place.search(*options, "--trials", "0") as search:  # the study, with its baseline in the queue
-        assert search.end() == 0, search.errors
+    options = [*place.options, "--set", "epochs=1", "--set", "patience=1", "--devices", ",".join(["cpu"] * workers)]
+    assert tiny.search(options, "--trials", "0") == 0  # the study, with its baseline in the queue
     study = place.study()
     for number in range(1, trials):
         study.enqueue_trial({"cls_head.widths": "4", "alpha": 0.5 + number / 1000})
     begun = time.monotonic()
-    with place.search(*options, "--trials", str(trials)) as search:
-        assert search.end(4 * PATIENCE) == 0, search.errors
+    with redirect_stdout(StringIO()) as output:
+        assert tiny.search(options, "--trials", str(trials)) == 0
     seconds = time.monotonic() - begun
     assert_whole(place.trials(), trials)
     assert len(place.trials()) == trials
-    rows = [line.split()[0] for line in search.output.splitlines() if " complete " in line]
+    rows = [line.split()[0] for line in output.getvalue().splitlines() if " complete " in line]
     assert sorted(map(int, rows)) == list(range(trials)), "run twice, or not at all"
     return seconds
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jupytext
 import nbclient
 import pytest
+import tiny
 
 from milair.frames import sample
 from milair.frames.pictures import cache_folder
@@ -17,7 +18,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 TOY = {
     'DEVICES = "cuda:0,cuda:1"': 'DEVICES = "cpu,cpu"',
     'CHOICES = {"weights": "imagenet"}': 'CHOICES = {"weights": "random", "views": 4, "overrides": {"image_size": '
-    '"64x48"}, "only": {"epochs": ["15"], "augmentations": ["4"]}}',
+    '"64x48"}, "only": {"augmentations": ["4"]}}',
     "TRIALS = 40": "TRIALS = 2",
 }
 
@@ -38,9 +39,7 @@ def test_it_runs_is_killed_and_goes_on(tmp_path: Path) -> None:
         for real, toy in TOY.items():
             cell["source"] = cell["source"].replace(real, toy)
     shutil.copytree(sample.write(cache_folder() / "tiny", labelled=24, unlabelled=2), tmp_path / "frames")
-    shutil.copytree(DOCS.parent / "search_spaces", tmp_path / "search_spaces")
-    beyond = tmp_path / "search_spaces" / "beyond.py"  # its reference trains for minutes
-    beyond.write_text(beyond.read_text().replace("REFERENCES = [heads.BASELINE]", "assert heads.BASELINE"))
+    tiny.spaces(tmp_path)
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [out["data"] for cell in notebook.cells for out in cell.get("outputs", []) if "data" in out]
     assert sum("image/png" in data for data in shown) == 2

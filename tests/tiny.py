@@ -44,6 +44,21 @@ def make(folder: Path) -> list[str]:
     ]
 
 
+def spaces(folder: Path) -> None:
+    """milair's own spaces below `folder`, but for what takes minutes: a reference, dozens of epochs, large crops."""
+    shutil.copytree(Path(__file__).parent.parent / "search_spaces", folder / "search_spaces")
+    for name, real, toy in (
+        ("beyond", "REFERENCES = [heads.BASELINE]", "assert heads.BASELINE"),
+        ("beyond", '"epochs", [15, 25, 40]', '"epochs", [2]'),
+        ("dense", "epochs=25", "epochs=2"),
+        ("looks", "replace(DENSE, looks=2)", "replace(DENSE, looks=2, crop_size=64)"),
+    ):
+        file = folder / "search_spaces" / f"{name}.py"
+        text = file.read_text()
+        assert real in text
+        file.write_text(text.replace(real, toy))
+
+
 def load(folder: Path) -> optuna.Study:
     """The study of a search there."""
     return storage.load_study(storage.open_storage(storage.default_url(folder / "studies"), create=False), "tiny")

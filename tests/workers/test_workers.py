@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import forked
 import psutil
 import pytest
 from faults import Place, until
@@ -23,6 +24,11 @@ HOOK = """
 import json, os, sys
 print("not a message")
 """
+
+
+@pytest.fixture(autouse=True)
+def _begin_as_in_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_Process", forked.Process.__base__)
 
 
 @pytest.fixture
