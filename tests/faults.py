@@ -204,7 +204,7 @@ def assert_whole(trials: Sequence[FrozenTrial], total: int) -> None:
     confirming = [trial for trial in trials if CONFIRMS in trial.user_attrs and trial.state in FINISHED]
     assert sum(states[state] for state in FINISHED) - len(confirming) == total, states
     most = max(total // 10, 1) if any("folds" in trial.user_attrs for trial in trials) else 0
-    assert min(most, 1) <= len(confirming) <= most
+    assert min(most, 1) <= len(confirming) <= most, [trial.number for trial in confirming]
     assert set(states) <= {*FINISHED, TrialState.FAIL}, states
     assert [trial.number for trial in trials] == list(range(len(trials)))
     for trial in trials:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -63,7 +63,8 @@ class Server:
             yield
         finally:
             for process in processes:
-                process.resume()
+                with suppress(psutil.NoSuchProcess):  # the first one, when it goes on, may end others
+                    process.resume()
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
