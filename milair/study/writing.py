@@ -58,8 +58,7 @@ class Writer(_CachedStorage):
     def save(self) -> None:
         """Write all that waits, in one transaction. UpdateFinishedTrialError if another program has ended a trial, of
         which nothing is written."""
-        trial, unsaved = models.TrialModel, {table: dict(rows) for table, rows in self._unsaved.items()}
-        self._unsaved.clear()
+        trial, unsaved, self._unsaved = models.TrialModel, self._unsaved, defaultdict(dict)
         numbers = {number for rows in unsaved.values() for number, _ in rows}
         ended = select(trial.trial_id, trial.number).where(trial.trial_id.in_(numbers), trial.state.in_(_ENDED))
         with self._backend.engine.begin() as connection:
