@@ -19,6 +19,7 @@ from pathlib import Path
 from lines import seconds
 from milair.features.bank import open_bank
 from milair.frames.sample import write
+from milair.frames.folds import folds
 from milair.frames.split import split
 from milair.recipe import Recipe
 from milair.study.session import read_frames
@@ -35,6 +36,12 @@ def opened():
                           folder=folder / "banks", device=cpu)]
 times["extract"] = seconds(opened)
 times["open again"] = seconds(opened)
+cut = folds(frames[0].labelled, 5)
+def folded():
+    for fold in cut:
+        open_bank(recipe, fold, frames[0].classes, frames=frames[0].labelled, views=views, source="random",
+                  folder=folder / "banks", device=cpu)
+times["folds"] = seconds(folded)
 epochs = learn(recipe, new_heads(recipe, banks[0], cpu)[0], banks[0].train, cpu)
 next(epochs)
 times["epoch"] = seconds(lambda: next(epochs))
@@ -70,6 +77,9 @@ def lines() -> Iterator[Line]:
     for count, many in zip(PICTURES[1:], more, strict=True):
         yield Line(f"memory with {PICTURES[0]} pictures", f"{count} pictures", [few["memory"]], [many["memory"]], "MB")
     twice = measured(PICTURES[0], 4)
+    yield Line(
+        "5 x opening a warm bank, 768 pictures", "of five folds", [more[-1]["open again"] * 5], [more[-1]["folds"]]
+    )
     yield Line("2 x extraction of 2 views", "4 views", [few["extract"] * 2], [twice["extract"]])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for count in TRIALS:

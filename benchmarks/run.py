@@ -3,10 +3,12 @@
     make bench                      (or: make bench ARGS="trial commands --data DIR --weights DIR")
 
 Each line holds two things against each other that were measured in this one run, in turns. Nothing else should run
-meanwhile. On two cores trial, commands, growth and larger take a quarter of an hour, searches much longer. `larger`
-takes most of the memory for a minute.
+meanwhile. On two cores trial, commands, growth and larger take a quarter of an hour, study and result half an hour.
+`larger` takes most of the memory for a minute.
 """
 
+import signal
+import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import commands
 import growth
+import ideas
 import larger
 import searches
 import trial
@@ -27,18 +30,21 @@ RESULTS = Path(__file__).parent / "results.md"
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="trial, commands, growth, larger, searches; default: all")
+    parser.add_argument("names", nargs="*", help="trial, commands, growth, larger, ideas, study, result; default: all")
     parser.add_argument("--data", default=SAMPLE)
     parser.add_argument("--weights", default="random")
-    parser.add_argument("--device", default="cpu", help="of trial; default: cpu")
+    parser.add_argument("--device", default="cpu", help="of trial and ideas; default: cpu")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the searches that it began end with it
     measures: dict[str, Callable[[], Iterator[Line]]] = {
         "trial": lambda: trial.lines(read_frames(options.data), options.weights, options.turns, options.device),
         "commands": lambda: commands.lines(options.data, options.weights, options.turns),
         "growth": growth.lines,
+        "ideas": lambda: ideas.lines(read_frames(options.data), options.weights, options.turns, options.device),
         "larger": lambda: larger.lines(options.turns),
-        "searches": lambda: searches.lines(options.data, options.weights, options.turns),
+        "study": lambda: searches.study(options.data, options.weights, options.turns),
+        "result": lambda: searches.result(options.data, options.weights, options.turns),
     }
     unknown = set(options.names) - set(measures)
     if unknown:

@@ -1,13 +1,13 @@
 """Whole searches from an empty cache, against what the same trainings take in a loop without a bank.
 
-The loop's time is its measured seconds for a view that passes through it, times the views that the search's epochs
-saw, and the validation pictures: hours that nobody has to wait for. Its scores would be the search's, as it trains the
-same recipes.
+The loop's time is that of the search's own epochs, and for each view that they drew, and each validation picture, what
+the loop takes longer in an epoch of one recipe: hours that nobody has to wait for. Its scores would be the search's, as
+it trains the same recipes.
 """
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from os import environ
 from pathlib import Path
@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 
 import optuna
+import torch
 import trial
 from lines import Line, seconds
 from optuna.trial import TrialState
@@ -24,6 +25,7 @@ from milair.frames.frame import Split
 from milair.study.results import recipe_of
 from milair.study.session import read_frames
 from milair.study.settings import SAMPLE
+from milair.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 Trials = Sequence[optuna.trial.FrozenTrial]
@@ -75,63 +77,55 @@ def search(folder: Path, *words: str, until: float = 1.0) -> tuple[float, Trials
 
 
 def in_a_loop(trials: Trials, parts: Split, view: float) -> float:
-    """Seconds of the epochs of trials where each view costs so much."""
-    views = 0
+    """Seconds of the epochs of trials where each view costs so much more than features do."""
+    taken = 0.0
     for one in trials:
         recipe = recipe_of(one)
         assert recipe is not None
-        views += one.user_attrs["epochs"] * (len(parts.train) * recipe.augmentations + len(parts.val))
-    return views * view
+        views = len(parts.train) * recipe.augmentations + len(parts.val)
+        taken += one.user_attrs["seconds"] + one.user_attrs["epochs"] * views * view
+    return taken
 
 
-def lines(data: str, weights: str, n: int = 3) -> Iterator[Line]:
+def study(data: str, weights: str, n: int = 3) -> Iterator[Line]:
+    """A cold study of six trials: what fits in half an hour of the best loop."""
+    yield from _against("a cold study of `heads`, 6 trials", n, data, weights, ["--study", "heads", "--trials", "6"])
+
+
+def result(data: str, weights: str, n: int = 5) -> Iterator[Line]:
+    """From an empty cache to the document's best score, without being told its recipe."""
+    words = ["--study", "beyond", "--trials", "200", "--timeout", "1200"]
+    yield from _against(f"`beyond` from nothing to {GOAL}", n, data, weights, words, until=GOAL)
+
+
+def _against(
+    what: str, n: int, data: str, weights: str, words: Sequence[str], until: float | None = None
+) -> Iterator[Line]:
+    """A search by each of n seeds, against what its epochs cost in the two loops; `until` leaves out first recipes."""
+    parts, costs = loop_costs(data, weights)
+    given = ["--data", data, "--weights", weights] if data != SAMPLE else []
+    found = []
+    for seed in range(n):
+        with TemporaryDirectory() as made:
+            folder = Path(made)
+            spaces = ["--spaces", str(without_first(folder, seed))] if until else []
+            wall, trials = search(folder, *words, *spaces, *given, "--seed", str(seed), until=until or 1.0)
+        found.append((wall, trials))
+        best = max(one.value or 0 for one in trials)
+        print(f"{what}, seed {seed}: {wall:.0f} s, {len(trials)} trials, best {best:.4f}", flush=True)
+    walls = [wall for wall, _ in found]
+    for loop, cost in zip(("the loop as people write it", "the best loop without a bank"), costs, strict=True):
+        yield Line(what, loop, walls, [in_a_loop(done, parts, cost) for _, done in found], note="calculated")
+
+
+def loop_costs(data: str, weights: str) -> tuple[Split, list[float]]:
+    """The frames' split, and the seconds that each loop takes longer for a view than an epoch on a bank."""
     recipe, frames = trial.recipe_for(weights), read_frames(data)
     with TemporaryDirectory() as folder:
         parts, bank = trial.opened(recipe, frames, weights, folder, "cpu", views=recipe.augmentations)
         loops = trial.loops(recipe, parts, bank, weights)
         views = len(parts.train) * recipe.augmentations + len(parts.val)
-        costs = [seconds(loop.epoch) / views for loop in loops]
-    more = ["--data", data, "--weights", weights] if data != SAMPLE else []
-    yield from _against(
-        "a cold study of `heads`, 6 trials",
-        n,
-        costs,
-        parts,
-        lambda folder, seed: search(folder, "--study", "heads", "--trials", "6", "--seed", str(seed), *more),
-    )
-    yield from _against(
-        f"`beyond` from nothing to {GOAL}",
-        n,
-        costs,
-        parts,
-        lambda folder, seed: search(
-            folder,
-            "--study",
-            "beyond",
-            "--spaces",
-            str(without_first(folder, seed)),
-            "--trials",
-            "200",
-            "--seed",
-            str(seed),
-            "--timeout",
-            "1200",
-            *more,
-            until=GOAL,
-        ),
-    )
-
-
-def _against(
-    what: str, n: int, costs: Sequence[float], parts: Split, run: Callable[[Path, int], tuple[float, Trials]]
-) -> Iterator[Line]:
-    found = []
-    for seed in range(n):
-        with TemporaryDirectory() as folder:
-            found.append(run(Path(folder), seed))
-        print(
-            f"{what}, seed {seed}: {found[-1][0]:.0f} s, best {max(t.value or 0 for t in found[-1][1]):.4f}", flush=True
-        )
-    walls = [wall for wall, _ in found]
-    for loop, cost in zip(("the loop as people write it", "the best loop without a bank"), costs, strict=True):
-        yield Line(what, loop, walls, [in_a_loop(done, parts, cost) for _, done in found], note="calculated")
+        epochs = train(recipe, bank, torch.device("cpu"))
+        next(epochs)
+        ours = seconds(lambda: next(epochs))
+        return parts, [(seconds(loop.epoch) - ours) / views for loop in loops]
