@@ -30,7 +30,7 @@ bench: .venv/installed
 	$(RUN) benchmarks/run.py $(ARGS)
 
 bench-gpu: .venv/installed
-	$(RUN) benchmarks/run.py trial --device cuda:0 $(ARGS)
+	$(RUN) benchmarks/run.py trial ideas --device cuda:0 $(ARGS)
 
 docs: .venv/installed-dev
 	.venv/bin/zensical build --strict

@@ -43,7 +43,7 @@ class Line:
 
     def _said(self, times: Sequence[float]) -> str:
         spread = f" ({_number(min(times))} to {_number(max(times))})" if len(times) > 1 else ""
-        return f"{_number(median(times))} {self.unit}{spread}"
+        return f"{_number(median(times))} {self.unit}".rstrip() + spread
 
 
 def _number(value: float) -> str:

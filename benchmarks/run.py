@@ -55,7 +55,9 @@ def main() -> None:
             found.append(line)
             print(" | ".join(line.cells()), flush=True)
         drawn = options.data == SAMPLE or name in ("growth", "larger")
-        write(name, found, "drawn" if drawn else "real frames")
+        on_gpu = name in ("trial", "ideas") and options.device != "cpu"
+        place = f", {options.device}" if on_gpu else ""  # beside the CPU's
+        write(name + place, found, "drawn" if drawn else "real frames")
 
 
 def write(name: str, found: list[Line], data: str) -> None:

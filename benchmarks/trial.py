@@ -28,6 +28,7 @@ from milair.recipe import Recipe
 from milair.training import losses
 from milair.training.outputs import evaluate
 from milair.training.train import learn, train
+from milair.training.values import Epoch
 
 EPOCHS = 25  # of a trial
 MATRIX = 2048  # sides of the matrices whose product tells the machine's rate
@@ -191,6 +192,18 @@ def lines(frames: Frames, source: str, n: int = 3, device: str = "cpu") -> Itera
         yield Line("a cold trial of 25 epochs", "the loop as people write it", cold, written, note="extracts 12 views")
         yield Line("a cold trial of 25 epochs", "the best loop without a bank", cold, without)
         yield from _limits(recipe, parts, bank, n)
+        if device != "cpu":
+            yield against_cpu(recipe, bank, opened(recipe, frames, source, folder, "cpu")[1], n)
+
+
+def against_cpu(recipe: Recipe, bank: Bank, on_cpu: Bank, n: int) -> Line:
+    """An epoch on a bank's device, and one on the CPU."""
+
+    def epochs(bank: Bank) -> Iterator[Epoch]:
+        return train(replace(recipe, epochs=1000, patience=1000), bank, bank.train.labels.device)
+
+    ours, theirs = epochs(bank), epochs(on_cpu)
+    return Line("an epoch here", "on the CPU", *turns(lambda: next(ours), lambda: next(theirs), n))
 
 
 def _sets(kind: type[Pictures], parts: Split, bank: Bank, recipe: Recipe) -> tuple[Pictures, Pictures]:

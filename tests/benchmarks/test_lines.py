@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import ideas
 import pytest
 import run
 import searches
@@ -17,7 +18,8 @@ from optuna.trial import create_trial
 from milair import space
 from milair.frames.frame import Frames
 from milair.frames.split import split
-from milair.recipe import LinearHead, Recipe
+from milair.model.heads import Heads
+from milair.recipe import ConvHead, DenseHead, LinearHead, Recipe
 from milair.study.kept import RECIPE as RECIPE_KEPT
 from milair.study.session import read_frames
 
@@ -52,6 +54,13 @@ def test_loops_see_what_the_bank_holds(frames: Frames, tmp_path: Path) -> None:
         assert any(not torch.equal(*pair) for pair in zip(before, loop.heads.parameters(), strict=True))
 
 
+def test_an_epoch_on_a_device_is_timed_against_the_cpu(frames: Frames, tmp_path: Path) -> None:
+    _, bank = trial.opened(RECIPE, frames, "random", str(tmp_path), "cpu", views=2)
+    line = trial.against_cpu(RECIPE, bank, bank, 2)
+    assert len(line.ours) == len(line.theirs) == 2
+    assert min(line.ours) > 0
+
+
 def test_a_search_from_nothing_knows_no_good_recipe(tmp_path: Path) -> None:
     shown = space.load("beyond", searches.without_first(tmp_path / "0", 0))
     other = space.load("beyond", searches.without_first(tmp_path / "1", 1))
@@ -64,8 +73,21 @@ def test_a_search_from_nothing_knows_no_good_recipe(tmp_path: Path) -> None:
 def test_a_loop_would_see_every_view_of_every_epoch(frames: Frames) -> None:
     parts = split(frames.labelled)
     trained = {RECIPE_KEPT: RECIPE.to_json()}
-    done = [create_trial(value=0.5, user_attrs={"epochs": 3}, system_attrs=trained)] * 2
-    assert searches.in_a_loop(done, parts, 0.5) == 2 * 3 * (2 * len(parts.train) + len(parts.val)) * 0.5
+    done = [create_trial(value=0.5, user_attrs={"epochs": 3, "seconds": 7.0}, system_attrs=trained)] * 2
+    assert searches.in_a_loop(done, parts, 0.5) == 2 * (7.0 + 3 * (2 * len(parts.train) + len(parts.val)) * 0.5)
+
+
+@pytest.mark.parametrize("head", [ConvHead(1, 8), DenseHead(8, 1)])
+def test_ideas_do_the_same_work(head: ConvHead | DenseHead, frames: Frames, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, cls_head=head, reg_head=head)
+    _, bank = trial.opened(recipe, frames, "random", str(tmp_path), "cpu", views=2)
+    ideas.as_one_batch(recipe, bank, 0)  # asserts that all members begin with the same losses
+    features = bank.train.rows[:4]
+    expected = ideas.new(Heads, recipe, bank).eval()(features)
+    for kind, given in ((ideas.Half, features.half()), (ideas.Mixed, features)):
+        for one, other in zip(ideas.new(kind, recipe, bank).eval()(given), expected, strict=True):
+            assert torch.allclose(one, other, atol=0.02)
+            assert one.dtype == torch.float32
 
 
 def test_a_table_says_medians_ratios_and_their_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
