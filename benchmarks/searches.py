@@ -87,12 +87,12 @@ def in_a_loop(trials: Trials, parts: Split, view: float) -> float:
     return taken
 
 
-def study(data: str, weights: str, n: int = 3) -> Iterator[Line]:
+def study(data: str, weights: str, n: int) -> Iterator[Line]:
     """A cold study of six trials: what fits in half an hour of the best loop."""
     yield from _against("a cold study of `heads`, 6 trials", n, data, weights, ["--study", "heads", "--trials", "6"])
 
 
-def result(data: str, weights: str, n: int = 5) -> Iterator[Line]:
+def result(data: str, weights: str, n: int) -> Iterator[Line]:
     """From an empty cache to the document's best score, without being told its recipe."""
     words = ["--study", "beyond", "--trials", "200", "--timeout", "1200"]
     yield from _against(f"`beyond` from nothing to {GOAL}", n, data, weights, words, until=GOAL)
