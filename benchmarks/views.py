@@ -10,6 +10,7 @@ import subprocess
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
+from shutil import copytree
 from statistics import mean, stdev
 
 import optuna
@@ -25,6 +26,13 @@ def space(trial):
 '''
 
 
+def written(folder: Path) -> Path:
+    """The spaces, with this one beside them."""
+    spaces = copytree(Path(__file__).parent.parent / "search_spaces", folder / "search_spaces", dirs_exist_ok=True)
+    (spaces / "views.py").write_text(SPACE)
+    return spaces
+
+
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
@@ -33,10 +41,9 @@ def main() -> None:
     parser.add_argument("--views", type=int, nargs="+", default=[6, 12, 24, 48])
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    options.studies.mkdir(parents=True, exist_ok=True)
-    (options.studies / "views.py").write_text(SPACE)
+    spaces = written(options.studies)
     for views in options.views:
-        command = [sys.executable, "-m", "milair.search", "--study", "views", "--spaces", str(options.studies)]
+        command = [sys.executable, "-m", "milair.search", "--study", "views", "--spaces", str(spaces)]
         command += ["--studies", str(options.studies), "--name", f"views-{views}", "--views", str(views), "--sampler"]
         command += ["random", "--pruner", "none", "--split", "stratified", "--trials", str(options.seeds), "--devices"]
         command += ["cpu", "--data", options.data, "--weights", options.weights]

@@ -12,6 +12,7 @@ import searches
 import tiny
 import torch
 import trial
+import views
 from lines import Line, table, turns
 from optuna.trial import create_trial
 
@@ -68,6 +69,10 @@ def test_a_search_from_nothing_knows_no_good_recipe(tmp_path: Path) -> None:
     assert not shown.references
     assert len({repr(chosen.baseline) for chosen in (shown, other, published)}) == 3
     assert shown.dimensions() == published.dimensions()
+
+
+def test_the_space_of_views_varies_the_seed_alone(tmp_path: Path) -> None:
+    assert list(space.load("views", views.written(tmp_path)).dimensions()) == ["seed"]
 
 
 def test_a_loop_would_see_every_view_of_every_epoch(frames: Frames) -> None:
