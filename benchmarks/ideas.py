@@ -6,6 +6,7 @@ by one step (`torch.func`: convolutions become grouped ones). *Half precision*: 
 """
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
@@ -126,6 +127,16 @@ class Mixed(Heads):
         return _mixed(self.cls_head, features), boxes if self.dense else corners(boxes)
 
 
+def passes(recipe: Recipe, bank: Bank, n: int) -> tuple[list[float], list[float]]:
+    """Seconds of 20 pictures through the backbone, one by one, in bfloat16 and in single precision."""
+    assert bank.extract is not None
+    single, (width, height) = bank.extract.backbone, recipe.size
+    picture = torch.rand(1, 3, height, width, device=bank.extract.device).contiguous(memory_format=torch.channels_last)
+    other, short = deepcopy(single).bfloat16(), picture.bfloat16()
+    with torch.inference_mode():
+        return turns(lambda: [other(short) for _ in range(20)], lambda: [single(picture) for _ in range(20)], n)
+
+
 def new(kind: type[Heads], recipe: Recipe, bank: Bank) -> Heads:
     device = bank.train.labels.device
     with seeded(recipe.seed, 0, device):
@@ -156,6 +167,7 @@ def of_recipe(name: str, recipe: Recipe, frames: Frames, source: str, n: int, de
         bank = opened(recipe, frames, source, folder, device)[1]
         apart, together = as_one_batch(recipe, bank, n)
         yield Line(f"{name}: {STEPS} steps of {MEMBERS} folds as one batch", "one after another", together, apart)
+        yield Line(f"{name}: the backbone's pass in bfloat16", "in single precision", *passes(recipe, bank, n))
         halved = replace(bank, train=_halved(bank.train), val=_halved(bank.val))
         plain = scores(Heads, recipe, bank, n)
         for idea, kind, own in (("features in half precision", Half, halved), ("layers in bfloat16", Mixed, bank)):

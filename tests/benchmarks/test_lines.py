@@ -87,6 +87,7 @@ def test_ideas_do_the_same_work(head: ConvHead | DenseHead, frames: Frames, tmp_
     recipe = replace(RECIPE, cls_head=head, reg_head=head)
     _, bank = trial.opened(recipe, frames, "random", str(tmp_path), "cpu", views=2)
     ideas.as_one_batch(recipe, bank, 0)  # asserts that all members begin with the same losses
+    assert all(len(taken) == 1 for taken in ideas.passes(recipe, bank, 1))
     features = bank.train.rows[:4]
     expected = ideas.new(Heads, recipe, bank).eval()(features)
     for kind, given in ((ideas.Half, features.half()), (ideas.Mixed, features)):
